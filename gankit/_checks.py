@@ -1,0 +1,69 @@
+"""Input checks that the modules share: each raises ``ValueError`` with the argument, what was expected and what came."""
+
+import math
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+
+def fail(argument: str, expected: str, got: object) -> NoReturn:
+    """Raise the one kind of error that the package uses for bad input."""
+    raise ValueError(f"{argument}: expected {expected}, got {got}")
+
+
+def tensor(argument: str, value: object) -> Tensor:
+    """A tensor of floating-point numbers, all of them finite."""
+    if not isinstance(value, Tensor):
+        fail(argument, "a torch.Tensor", type(value).__name__)
+    if not value.is_floating_point():
+        fail(argument, "a floating-point tensor", value.dtype)
+    if value.numel() == 0:
+        fail(argument, "a tensor with at least one element", f"shape {tuple(value.shape)}")
+    if not torch.isfinite(value).all():
+        fail(argument, "finite numbers", f"{int((~torch.isfinite(value)).sum())} NaN or infinite of {value.numel()}")
+    return value
+
+
+def same_shape(first: str, a: Tensor, second: str, b: Tensor) -> None:
+    """Two tensors of one shape: a silent broadcast from (N,) and (N, 1) to (N, N) is the classic bug."""
+    if a.shape != b.shape:
+        fail(second, f"the shape {tuple(a.shape)} of {first}", f"shape {tuple(b.shape)}")
+
+
+def histogram(argument: str, value: object) -> Tensor:
+    """Probabilities along the last axis: finite, non-negative, with sum one up to rounding."""
+    weights = tensor(argument, value)
+    if weights.ndim == 0:
+        fail(argument, "probabilities of shape (..., K)", "a scalar")
+    if (weights < 0).any():
+        fail(argument, "non-negative probabilities", f"a smallest entry of {weights.min().item():.3g}")
+    rounding = 8 * math.sqrt(weights.shape[-1]) * torch.finfo(weights.dtype).eps
+    total = weights.sum(-1)
+    if ((total - 1).abs() > rounding).any():
+        worst = total.flatten()[(total.flatten() - 1).abs().argmax()].item()
+        fail(argument, f"probabilities that sum to 1 (within {rounding:.1e})", f"a sum of {worst:.9g}")
+    return weights
+
+
+def scores(real: object, fake: object) -> tuple[Tensor, Tensor]:
+    """A critic's outputs on a real and a fake batch: the batch sizes may differ, the rest of the shape may not."""
+    real, fake = tensor("real_scores", real), tensor("fake_scores", fake)
+    if real.shape[1:] != fake.shape[1:]:
+        shape = ", ".join(map(str, real.shape[1:]))
+        fail("fake_scores", f"shape (N, {shape}) like real_scores", f"shape {tuple(fake.shape)}")
+    return real, fake
+
+
+def positive(argument: str, value: float) -> float:
+    """A finite number above zero."""
+    if not (math.isfinite(value) and value > 0):
+        fail(argument, "a finite number above 0", value)
+    return value
+
+
+def positive_integer(argument: str, value: object) -> int:
+    """A whole number of at least one."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        fail(argument, "a whole number of at least 1", repr(value))
+    return value
