@@ -13,7 +13,6 @@ CHAPTER ?=
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-export PATH := $(BIN):$(PATH)
 
 PY_READY := .venv/.installed
 JS_READY := node_modules/.installed
@@ -26,7 +25,13 @@ help: ## list the targets
 
 book: $(PY_READY) $(JS_READY) ## execute the chapters and build the website in _build/html
 	@$(BIN)/python book/_tools/execute.py --jobs $(JOBS)
-	@$(BIN)/python book/_tools/build.py
+	@echo "Building the pages"
+	@mkdir -p _build
+	@$(BIN)/jupyter-book build . -W --keep-going -n -q > _build/build.log 2>&1 || { cat _build/build.log; \
+	  echo "The pages could not be built; each WARNING above is one reason. The log: _build/build.log" >&2; exit 1; }
+	@$(BIN)/python book/_tools/check_site.py _build/html
+	@echo "The book is in $(CURDIR)/_build/html: open index.html there in a browser,"
+	@echo "or: $(BIN)/python -m http.server --directory _build/html"
 
 test: book ## run everything: units, doctests, notebooks, the website in a browser
 	@$(BIN)/python -m pytest -n $(JOBS)
@@ -67,7 +72,7 @@ $(PY_READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
-$(JS_READY): package.json package-lock.json $(PY_READY)
+$(JS_READY): package.json package-lock.json | $(PY_READY)
 	@echo "Installing KaTeX and axe into node_modules"
-	@$(BIN)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@PATH="$(BIN):$$PATH" $(BIN)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -48,7 +48,7 @@ def start(seed: int = 0) -> torch.device:
 
 def _show(markup: str, text: str, **more: object) -> None:
     """Display HTML in a notebook, print the text elsewhere."""
-    if get_ipython() is None:  # type: ignore[no-untyped-call]
+    if get_ipython() is None:
         print(text)
     else:
         display({"text/html": markup, "text/plain": text, **more}, raw=True)
@@ -87,13 +87,15 @@ def claim(
         left = f"{_number(lower)} ≤ " if at_least is not None else ""
         right = f" ≤ {_number(upper)}" if at_most is not None else ""
         shown = f"{left}{_number(value)}{right}"
-    line = f"{'✓' if holds else '✗'} {label}: {shown}" + (f" ({says})" if says else "")
-    if not holds:
-        raise ClaimError(line)
-    record = {"label": label, "value": value, "at_most": at_most, "at_least": at_least, "says": says, "random": random}
-    markup = f'<p class="claim" id="claim-{label}"><span aria-hidden="true">✓</span> <code>{label}</code>: '
+    mark, line = "✓" if holds else "✗", f"{label}: {shown}" + (f" ({says})" if says else "")
+    finite = value if math.isfinite(value) else None  # JSON knows no NaN
+    record = {"label": label, "value": finite, "at_most": at_most, "at_least": at_least, "says": says, "random": random}
+    markup = f'<p class="claim" id="claim-{label}"><span aria-hidden="true">{mark}</span> <code>{label}</code>: '
     markup += f"<strong>{shown}</strong>" + (f" ({html.escape(says)})" if says else "") + "</p>"
-    _show(markup, line, **{CLAIM_MIME: record})
+    # Shown before it raises: ``make seeds`` collects the values of false claims too.
+    _show(markup, f"{mark} {line}", **{CLAIM_MIME: record})
+    if not holds:
+        raise ClaimError(f"{mark} {line}")
 
 
 def unchecked(label: str, *, because: str) -> None:
@@ -125,7 +127,7 @@ def show_source(thing: Callable[..., object]) -> None:
     source, (_, line) = inspect.getsource(thing).rstrip(), inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing))
     where = f"{path.parent.name}/{path.name}, line {line}"
-    if get_ipython() is None:  # type: ignore[no-untyped-call]
+    if get_ipython() is None:
         print(f"# {where}\n{source}")
     else:
         display({"text/markdown": f"`{where}`\n\n```python\n{source}\n```", "text/plain": source}, raw=True)
@@ -217,7 +219,7 @@ def progress(steps: Iterable[T], total: int, label: str = "training") -> Iterato
         now = time.monotonic()
         if now - shown > 0.5 or done == total:
             line, shown = f"{label}: {done:,} of {total:,} steps in {now - began:.1f} s", now
-            if get_ipython() is None:  # type: ignore[no-untyped-call]
+            if get_ipython() is None:
                 print(f"\r{line}", end="\n" if done == total else "", flush=True)
             elif handle is None:
                 handle = display({"text/plain": line}, raw=True, display_id=True)
