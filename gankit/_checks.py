@@ -1,4 +1,4 @@
-"""Input checks that the modules share: each raises ``ValueError`` with the argument, what was expected and what came."""
+"""Input checks that the modules share: ``ValueError`` with the argument, what was expected and what came."""
 
 import math
 from typing import NoReturn

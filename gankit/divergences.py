@@ -182,7 +182,9 @@ def divergence_between_densities(divergence: FDivergence, p: Fn, q: Fn, lower: f
 
     result = cubature(integrand, [lower], [upper], rule="gk21", rtol=1e-10, atol=1e-12)
     if result.status != "converged":
-        raise ArithmeticError(f"quadrature over [{lower}, {upper}] did not converge: error estimate {result.error.max():.1e}")
+        raise ArithmeticError(
+            f"quadrature over [{lower}, {upper}] did not converge: error estimate {result.error.max():.1e}"
+        )
     value, *masses = result.estimate.tolist()
     for argument, mass in zip(("p", "q"), masses, strict=True):
         if abs(mass - 1) > 1e-6:

@@ -102,13 +102,17 @@ def unchecked(label: str, *, because: str) -> None:
     """Say that no computation can check a statement, and why; it is listed on the claims page beside those that are."""
     record = {"label": label, "unchecked": because}
     markup = f'<p class="claim unchecked" id="claim-{label}"><span aria-hidden="true">○</span> <code>{label}</code>: '
-    _show(markup + f"not checked: {html.escape(because)}</p>", f"○ {label}: not checked: {because}", **{CLAIM_MIME: record})
+    _show(
+        markup + f"not checked: {html.escape(because)}</p>",
+        f"○ {label}: not checked: {because}",
+        **{CLAIM_MIME: record},
+    )
 
 
 def check(exercise: str, answer: Any, passes: Callable[[Any], object], *, hint: str) -> None:
     """Tell a reader whether an answer is right, without giving it away.
 
-    ``answer`` may still be ``...``. ``passes`` returns whether it is right; raises ``AssertionError`` with ``hint`` if not.
+    ``answer`` may still be ``...``. ``passes`` says whether it is right; if not, ``AssertionError`` carries the ``hint``.
     """
     if answer is ...:
         print(f"○ {exercise}: replace the ... by your answer and run the cell again.")
@@ -116,14 +120,16 @@ def check(exercise: str, answer: Any, passes: Callable[[Any], object], *, hint: 
     try:
         right = bool(passes(answer))
     except Exception as error:
-        raise AssertionError(f"✗ {exercise}: your answer raised {type(error).__name__}: {error}. Hint: {hint}") from error
+        raise AssertionError(
+            f"✗ {exercise}: your answer raised {type(error).__name__}: {error}. Hint: {hint}"
+        ) from error
     if not right:
         raise AssertionError(f"✗ {exercise}: not yet. Hint: {hint}")
     print(f"✓ {exercise}: right.")
 
 
 def show_source(thing: Callable[..., object]) -> None:
-    """Print the source of one of gankit's functions or classes where it is discussed: the code shown is the code run."""
+    """Print the source of a function or class of gankit where it is discussed: the code shown is the code run."""
     source, (_, line) = inspect.getsource(thing).rstrip(), inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing))
     where = f"{path.parent.name}/{path.name}, line {line}"
@@ -147,7 +153,7 @@ def _png(picture: Figure | Tensor) -> bytes:
 
 
 def _palette(png: bytes) -> str:
-    """The same picture with at most 64 colours, as a data address: a third of the size, no visible loss in plots."""
+    """The same picture with at most 64 colors, as a data address: a third of the size, no visible loss in plots."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -186,16 +192,20 @@ _PLAYER = """<figure class="plot animation" id="{id}">
 }})();</script></figure>"""
 
 
-def animate(frames: Iterable[Figure | Tensor], labels: Sequence[str], *, alt: str, caption: str = "", seconds: float = 6.0) -> None:
+def animate(
+    frames: Iterable[Figure | Tensor], labels: Sequence[str], *, alt: str, caption: str = "", seconds: float = 6.0
+) -> None:
     """Display a flip-book with a slider and a play button; it needs no kernel, and nothing moves until asked.
 
-    ``frames`` are figures, which are closed, or images in [-1, 1]; the last one is the poster. ``labels`` names each frame.
+    ``frames`` are figures, which are closed, or images in [-1, 1]; the last is the poster. ``labels`` names each.
     """
     if not alt.strip():
         _checks.fail("alt", "words that say what the animation shows", repr(alt))
     pictures = [_palette(_png(frame)) for frame in frames]
     if not pictures or len(pictures) != len(labels):
-        _checks.fail("labels", f"one label for each of {len(pictures)} frames, and at least one frame", f"{len(labels)} labels")
+        _checks.fail(
+            "labels", f"one label for each of {len(pictures)} frames, and at least one frame", f"{len(labels)} labels"
+        )
     markup = _PLAYER.format(
         id="animation-" + hashlib.sha256("".join(pictures).encode()).hexdigest()[:12],
         poster=pictures[-1],

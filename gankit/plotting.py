@@ -8,13 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from torch import Tensor
 
-# Okabe and Ito's palette: told apart by readers of every colour vision.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#222222"
+# Okabe and Ito's palette: told apart by readers of every color vision.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#222222"
 COLORS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK)
 
 
 def use_style() -> None:
-    """Opaque white figures, large type that stays legible on a telephone, colour-blind-safe colours."""
+    """Opaque white figures, large type that stays legible on a telephone, colorblind-safe colors."""
     plt.rcParams.update(
         {
             "figure.figsize": (6.4, 3.6),
@@ -39,7 +40,8 @@ def image_grid(images: Tensor, columns: int = 10) -> Figure:
 
     grid = make_grid(images.detach().cpu().clamp(-1, 1), nrow=columns, padding=1, pad_value=1.0)
     height, width = grid.shape[1:]
-    figure, axes = plt.subplots(figsize=(6.4, 6.4 * height / width))
+    figure = plt.figure(figsize=(6.4, 6.4 * height / width), layout="none")
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(((grid + 1) / 2).movedim(0, -1).numpy(), interpolation="nearest")
     axes.set_axis_off()
     return figure

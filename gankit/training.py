@@ -94,7 +94,8 @@ def adversarial_training(
 
 def _without_end(data: Iterable[Tensor]) -> Iterator[Tensor]:
     count = 0
-    for count, batch in enumerate(data, start=1):  # noqa: B007
+    for batch in data:
+        count += 1
         yield _checks.tensor("data", batch)
     _checks.fail("data", "batches without end, as gankit.data.stream yields them", f"an end after {count} batches")
 
@@ -122,7 +123,7 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(path: str | Path, step: int, **parts: Stateful) -> None:
-    """Write the states of ``parts``, the step and torch's random state; an interrupted write leaves the old file whole."""
+    """Write the states of ``parts``, the step and torch's random state; a write cut short leaves the old file whole."""
     state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
     state |= {"step": step, "random": torch.get_rng_state()}
     if torch.cuda.is_available():
