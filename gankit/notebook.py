@@ -112,7 +112,7 @@ def unchecked(label: str, *, because: str) -> None:
 def check(exercise: str, answer: Any, passes: Callable[[Any], object], *, hint: str) -> None:
     """Tell a reader whether an answer is right, without giving it away.
 
-    ``answer`` may still be ``...``. ``passes`` says whether it is right; if not, ``AssertionError`` carries the ``hint``.
+    ``answer`` may still be ``...``. ``passes`` says whether it is right; else ``AssertionError`` tells the ``hint``.
     """
     if answer is ...:
         print(f"○ {exercise}: replace the ... by your answer and run the cell again.")

@@ -1,0 +1,93 @@
+"""Repairs of what the theme and the extensions get wrong, each with its reason."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
+
+
+def _repair_codeautolink() -> None:
+    # sphinx-proof and sphinx-exercise put their body into a section without a title; sphinx-codeautolink 0.19
+    # takes one title off its stack for each section and dies on these.
+    from sphinx_codeautolink.extension.block import CodeBlockAnalyser
+
+    def depart_section(self: Any, node: nodes.section) -> None:
+        if node.children and isinstance(node.children[0], nodes.title) and self.title_stack:
+            self.title_stack.pop()
+
+    CodeBlockAnalyser.depart_section = depart_section
+
+
+def _repair_proof_links() -> None:
+    # sphinx-proof 0.4: a Markdown link [text](#label) to one of its boxes is never resolved.
+    from sphinx_proof.domain import ProofDomain
+
+    def resolve_any_xref(
+        self: Any, env: BuildEnvironment, source: str, builder: Any, target: str, node: nodes.Element, text: nodes.Element
+    ) -> list[tuple[str, nodes.Element]]:
+        box = getattr(env, "proof_list", {}).get(target)
+        return [] if box is None else [("prf:ref", make_refnode(builder, source, box["docname"], target, text))]
+
+    ProofDomain.resolve_any_xref = resolve_any_xref
+
+
+def _drop_repeated_ids(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    # sphinx-proof and sphinx-exercise give every body of a box the same id.
+    for section in doctree.findall(nodes.section):
+        if section["ids"] in (["proof-content"], ["exercise-content"], ["solution-content"]):
+            section["ids"] = []
+
+
+def _links_between_notebooks(app: Sphinx, doctree: nodes.document) -> None:
+    # [text](../part/name.ipynb#label): MyST looks for headings only; the label of a box is an id of that page as well.
+    from sphinx import addnodes
+
+    for reference in list(doctree.findall(addnodes.download_reference)):
+        match = re.fullmatch(r"(.+)\.(?:ipynb|md)(#.+)?", reference.get("reftarget", ""))
+        if match:
+            link = nodes.reference("", "", *reference.children, refuri=f"{match[1]}.html{match[2] or ''}", internal=True)
+            reference.replace_self(link)
+
+
+# (what the theme writes, what it should be): reasons are axe's rules.
+_MARKUP = (
+    # label-content-name-mismatch: the visible word has to be part of the name.
+    (re.compile(r'(<button class="btn[^"]*search-button[^"]*"[^>]*?)aria-label="Search"'), r'\1aria-label="Search"'),
+    # scrollable-region-focusable: what scrolls must be reached by the keyboard.
+    (re.compile(r'<div class="pst-scrollable-table-container">'), '<div class="pst-scrollable-table-container" tabindex="0">'),
+)
+
+
+def _repair_markup(app: Sphinx, exception: Exception | None) -> None:
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        if "_static" in page.relative_to(app.outdir).parts:
+            continue
+        text = old = page.read_text("utf8")
+        for pattern, replacement in _MARKUP:
+            text = pattern.sub(replacement, text)
+        if text != old:
+            page.write_text(text, "utf8")
+
+
+def _drop_unused_scripts(app: Sphinx, exception: Exception | None) -> None:
+    # The theme loads 1.45 MB of Font Awesome's scripts on each page; its icons come from the web font.
+    if exception is None and app.builder.format == "html":
+        for pattern in ("scripts/fontawesome.js", "vendor/fontawesome/*/js/all.min.js"):
+            for script in Path(app.outdir, "_static").glob(pattern):
+                script.write_text("/* icons come from the web font */\n")
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    _repair_codeautolink()
+    _repair_proof_links()
+    app.connect("doctree-read", _links_between_notebooks)
+    app.connect("doctree-resolved", _drop_repeated_ids)
+    app.connect("build-finished", _repair_markup, priority=900)
+    app.connect("build-finished", _drop_unused_scripts, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
