@@ -60,7 +60,7 @@ class Board:
     running: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def note(self, name: str, done: int, total: int) -> None:
         """Chapter ``name`` has finished ``done`` of its ``total`` code cells."""
@@ -78,17 +78,19 @@ class Board:
 
     def tell(self, text: str) -> None:
         """Print a line that stays."""
-        self._erase()
-        print(text, flush=True)
-        self.told = time.monotonic()
+        with self.lock:
+            self._erase()
+            print(text, flush=True)
+            self.told = time.monotonic()
 
     def refresh(self) -> None:
         """Bring the live line up to date, or print a line if none has been printed for a while."""
         if not self.running:
             return
         if self.live:
-            self._erase()
-            print(self.line()[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+            with self.lock:
+                self._erase()
+                print(self.line()[: shutil.get_terminal_size().columns - 1], end="", flush=True)
         elif time.monotonic() - self.told > self.every:
             self.tell(self.line())
 
@@ -134,7 +136,7 @@ def explain(error: Exception, cell: Any, lines: int = 12) -> str:
     place, source = cell.get("id", "a cell"), cell.get("source", "").splitlines()
     if (found := re.search(r"Cell In\[\d+\], line (\d+)", trace)) and int(found[1]) <= len(source):
         place += f", line {found[1]}: {source[int(found[1]) - 1].strip()}"
-    return "\n    ".join([place, *trace.strip().splitlines()[-lines:]])
+    return "\n    ".join([place, *[line for line in trace.splitlines() if line.strip("- ")][-lines:]])
 
 
 class Kernels:
@@ -191,6 +193,7 @@ def execute(
         timeout=timeout,
         allow_errors=allow_errors,
         record_timing=False,
+        shutdown_kernel="immediate",
         extra_arguments=QUIET_ARGUMENTS,
         resources={"metadata": {"path": str(path_of(chapter).parent)}},
         on_cell_execute=starts,
