@@ -28,8 +28,8 @@ TAGS = {COMPARED, "remove-cell", "hide-cell", "hide-input", "hide-output", "solu
 MAX_LINES, MAX_CELL_LINES, WORDS, MIN_EXERCISES = 200, 25, (900, 2800), 3
 
 CLAIMED = {"theorem", "proposition", "lemma", "corollary"}
-LABELED = CLAIMED | {"definition", "remark", "example", "algorithm", "assumption", "conjecture", "exercise", "solution"}
-KINDS = LABELED | {"proof"}
+LABELED = CLAIMED | {"definition", "remark", "example", "algorithm", "assumption", "exercise", "solution"}
+KINDS = LABELED | {"proof"}  # gankit_prose makes the boxes of these; a proof has no label, but may be "folded"
 COMMENT = re.compile(r"<!--\s*(?P<text>.*?)\s*-->", re.S)
 OPENS = re.compile(r"(?P<kind>[a-z]+)(?:: (?P<label>\S+))?$")
 KEBAB = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*$")
@@ -97,7 +97,7 @@ def blocks(notebook: Notebook) -> list[tuple[int, str, str]]:
     found = []
     for index, cell in text_cells(notebook):
         for comment in COMMENT.finditer(without_fences(cell.source)):
-            if (opened := OPENS.match(comment["text"])) and opened["kind"] in KINDS | {"label"} and opened["label"]:
+            if (opened := OPENS.match(comment["text"])) and opened["kind"] in LABELED | {"label"} and opened["label"]:
                 found.append((index, opened["kind"], opened["label"]))
     return found
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import execute
+import gankit_prose
 import nbformat
 import notebooks
 import pytest
@@ -168,7 +169,13 @@ def test_rules_pass_over_fenced_code_and_part_labels():
     assert notebooks.problems(markdown("\n$$\nx\n$$\n<!-- label: eq-x -->")) == []
 
 
+def test_the_kinds_of_boxes_are_those_that_the_site_makes():
+    assert set(gankit_prose.KINDS) == notebooks.KINDS
+
+
 def test_labels_are_unique_across_the_book():
+    folded = markdown("<!-- proof: folded -->\n*Proof.* Count.\n<!-- end proof -->")
+    assert list(notebooks.shared_labels([("one", folded), ("two", new_notebook(cells=folded.cells[6:7]))])) == []
     found = list(notebooks.shared_labels([("one", chapter()), ("two", chapter())]))
     assert len(found) == 4 and "two cell-03 gives the label sum-rule again; it stands in one cell-03" in found
 
