@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -130,7 +131,7 @@ def check(exercise: str, answer: Any, passes: Callable[[Any], object], *, hint: 
 
 def show_source(thing: Callable[..., object]) -> None:
     """Print the source of a function or class of gankit where it is discussed: the code shown is the code run."""
-    source, (_, line) = inspect.getsource(thing).rstrip(), inspect.getsourcelines(thing)
+    source, (_, line) = textwrap.dedent(inspect.getsource(thing)).rstrip(), inspect.getsourcelines(thing)
     path = Path(inspect.getfile(thing))
     where = f"{path.parent.name}/{path.name}, line {line}"
     if get_ipython() is None:

@@ -1,7 +1,7 @@
 """The cache of executed chapters, in a folder named after what their outputs depend on.
 
-jupyter-cache keys a notebook on its code cells alone. Here the folder's name is a digest of the package's sources and of
-the versions of the libraries, so that a change in either runs every chapter again, and a change back finds the old runs.
+jupyter-cache keys a notebook on its code cells alone. Here the folder's name is a digest of the package's sources and
+of the versions of the libraries: a change in either runs every chapter again, and a change back finds the old runs.
 """
 
 import hashlib

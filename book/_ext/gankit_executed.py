@@ -109,7 +109,9 @@ def _claim_row(claim: dict[str, Any], address: str, seeds: dict[str, Any]) -> no
     label = claim["label"]
     link = nodes.reference("", "", nodes.literal("", label), refuri=f"{address}#claim-{label}", internal=True)
     if "unchecked" in claim:
-        return _row(_cell(link), _cell(nodes.Text(claim["unchecked"])), _cell(nodes.Text("not checked")), _cell(), _cell())
+        return _row(
+            _cell(link), _cell(nodes.Text(claim["unchecked"])), _cell(nodes.Text("not checked")), _cell(), _cell()
+        )
     value = claim["value"]
     measured = _number(value) if not isinstance(value, bool) else ("true" if value else "false")
     repeated = _seeds(seeds.get(label)) if claim["random"] else "not random"
@@ -142,7 +144,9 @@ def _picture(app: Sphinx) -> list[nodes.Node]:
         for cell, data in _outputs(notebook):
             if "landing-picture" not in cell.metadata.get("tags", []):
                 continue
-            image = re.search(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]*)"', "".join(data.get("text/html", "")))
+            image = re.search(
+                r'<img src="data:image/png;base64,([^"]+)" alt="([^"]*)"', "".join(data.get("text/html", ""))
+            )
             if image:
                 target = Path(app.outdir, "_static", "landing.png")
                 target.parent.mkdir(parents=True, exist_ok=True)

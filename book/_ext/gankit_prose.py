@@ -38,18 +38,20 @@ def rewrite(text: str, where: str = "?") -> str:
         folded = details is not None or label == "folded"
         options = [":class: dropdown"] if folded else []
         if kind == "solution":
-            return _directive(f"solution} {label}", [f":label: {label}-solution", *options], body)
+            return _directive("solution", f" {label}", [f":label: {label}-solution", *options], body)
         lead = _LEAD.match(body)
         if lead is None or lead["name"].lower() != kind:
-            raise ExtensionError(f"{where}: a {kind} must begin with **{kind.capitalize()} (Title).**, got {body[:40]!r}")
+            raise ExtensionError(
+                f"{where}: a {kind} must begin with **{kind.capitalize()} (Title).**, got {body[:40]!r}"
+            )
         body = body[lead.end() :]
         if kind == "proof":
-            return _directive("prf:proof}", options, body)
+            return _directive("prf:proof", "", options, body)
         if label is None:
             raise ExtensionError(f"{where}: a {kind} needs a label: <!-- {kind}: label -->")
         name = kind if kind == "exercise" else f"prf:{kind}"
         title = f" {lead['title']}" if lead["title"] else ""
-        return _directive(f"{name}}}{title}", [f":label: {label}", *options], body)
+        return _directive(name, title, [f":label: {label}", *options], body)
 
     result = _BLOCK.sub(box, _EQUATION.sub(r"$$ (\1)", text))
     if left := _LEFT_OVER.search(result):
@@ -57,8 +59,8 @@ def rewrite(text: str, where: str = "?") -> str:
     return result
 
 
-def _directive(head: str, options: list[str], body: str) -> str:
-    return "\n".join([f"::::::{{{head}", *options, "", body.strip(), "::::::"])
+def _directive(name: str, argument: str, options: list[str], body: str) -> str:
+    return "\n".join([f"::::::{{{name}}}{argument}", *options, "", body.strip(), "::::::"])
 
 
 def _source_read(app: Sphinx, docname: str, source: list[str]) -> None:

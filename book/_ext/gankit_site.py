@@ -15,11 +15,18 @@ def _repair_codeautolink() -> None:
     # takes one title off its stack for each section and dies on these.
     from sphinx_codeautolink.extension.block import CodeBlockAnalyser
 
+    def has_title(node: nodes.section) -> bool:
+        return bool(node.children) and isinstance(node.children[0], nodes.title)
+
+    def visit_section(self: Any, node: nodes.section) -> None:
+        if has_title(node):
+            self.current_refid = node["ids"][0]
+
     def depart_section(self: Any, node: nodes.section) -> None:
-        if node.children and isinstance(node.children[0], nodes.title) and self.title_stack:
+        if has_title(node):
             self.title_stack.pop()
 
-    CodeBlockAnalyser.depart_section = depart_section
+    CodeBlockAnalyser.visit_section, CodeBlockAnalyser.depart_section = visit_section, depart_section
 
 
 def _repair_proof_links() -> None:
@@ -27,7 +34,13 @@ def _repair_proof_links() -> None:
     from sphinx_proof.domain import ProofDomain
 
     def resolve_any_xref(
-        self: Any, env: BuildEnvironment, source: str, builder: Any, target: str, node: nodes.Element, text: nodes.Element
+        self: Any,
+        env: BuildEnvironment,
+        source: str,
+        builder: Any,
+        target: str,
+        node: nodes.Element,
+        text: nodes.Element,
     ) -> list[tuple[str, nodes.Element]]:
         box = getattr(env, "proof_list", {}).get(target)
         return [] if box is None else [("prf:ref", make_refnode(builder, source, box["docname"], target, text))]
@@ -42,23 +55,31 @@ def _drop_repeated_ids(app: Sphinx, doctree: nodes.document, docname: str) -> No
             section["ids"] = []
 
 
-def _links_between_notebooks(app: Sphinx, doctree: nodes.document) -> None:
-    # [text](../part/name.ipynb#label): MyST looks for headings only; the label of a box is an id of that page as well.
-    from sphinx import addnodes
-
-    for reference in list(doctree.findall(addnodes.download_reference)):
-        match = re.fullmatch(r"(.+)\.(?:ipynb|md)(#.+)?", reference.get("reftarget", ""))
-        if match:
-            link = nodes.reference("", "", *reference.children, refuri=f"{match[1]}.html{match[2] or ''}", internal=True)
-            reference.replace_self(link)
+def _every_id_is_a_target(app: Sphinx, doctree: nodes.document) -> None:
+    # MyST resolves [text](other.ipynb#label) to headings only; boxes, formulas and claims are targets as well.
+    targets = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for node in doctree.findall(nodes.Element):
+        names = [*node["ids"]] if not isinstance(node, nodes.raw) else re.findall(r'id="(claim-[\w-]+)"', node.astext())
+        for name in names:
+            targets.setdefault(name, (node.line or 0, name, name))
 
 
-# (what the theme writes, what it should be): reasons are axe's rules.
+_ANCHOR = re.compile(r"</?a\b[^>]*>")
+
+# (what is written, what it should be); the reasons are the names of axe's rules.
 _MARKUP = (
-    # label-content-name-mismatch: the visible word has to be part of the name.
-    (re.compile(r'(<button class="btn[^"]*search-button[^"]*"[^>]*?)aria-label="Search"'), r'\1aria-label="Search"'),
+    # label-content-name-mismatch: the words that are seen have to be the name that is spoken.
+    (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="Search"'), r"\1"),
+    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
+    # region: what the sidebar holds beside its navigation.
+    (re.compile(r'(<div id="pst-primary-sidebar")'), r'\1 role="region" aria-label="Sidebar"'),
+    # nested-interactive: a link inside the line that unfolds a block cannot be reached.
+    (re.compile(r"<summary>.*?</summary>", re.S), lambda match: _ANCHOR.sub("", match[0])),
     # scrollable-region-focusable: what scrolls must be reached by the keyboard.
-    (re.compile(r'<div class="pst-scrollable-table-container">'), '<div class="pst-scrollable-table-container" tabindex="0">'),
+    (
+        re.compile(r'<div class="pst-scrollable-table-container">'),
+        '<div class="pst-scrollable-table-container" tabindex="0">',
+    ),
 )
 
 
@@ -86,7 +107,7 @@ def _drop_unused_scripts(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     _repair_codeautolink()
     _repair_proof_links()
-    app.connect("doctree-read", _links_between_notebooks)
+    app.connect("doctree-read", _every_id_is_a_target)
     app.connect("doctree-resolved", _drop_repeated_ids)
     app.connect("build-finished", _repair_markup, priority=900)
     app.connect("build-finished", _drop_unused_scripts, priority=900)
