@@ -16,6 +16,8 @@ export MKL_NUM_THREADS := 1
 
 PY_READY := .venv/.installed
 JS_READY := node_modules/.installed
+SITE_READY := _build/html/.made
+SITE_SOURCES := $(shell find _config.yml _toc.yml book/ gankit/ -name __pycache__ -prune -o -print)
 
 .PHONY: help book test lint format seeds bench clean distclean
 
@@ -23,15 +25,19 @@ help: ## list the targets
 	@echo "The Mathematics of GANs"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{printf "  make %-11s", $$2; $$1 = $$2 = ""; print $$0}'
 
-book: $(PY_READY) $(JS_READY) ## execute the chapters and build the website in _build/html
-	@$(BIN)/python book/_tools/execute.py --jobs $(JOBS)
-	@echo "Building the pages"
-	@mkdir -p _build
-	@$(BIN)/jupyter-book build . -W --keep-going -n -q > _build/build.log 2>&1 || { cat _build/build.log; \
-	  echo "The pages could not be built; each WARNING above is one reason. The log: _build/build.log" >&2; exit 1; }
-	@$(BIN)/python book/_tools/check_site.py _build/html
+book: $(SITE_READY) ## execute the chapters and build the website in _build/html
 	@echo "The book is in $(CURDIR)/_build/html: open index.html there in a browser,"
 	@echo "or: $(BIN)/python -m http.server --directory _build/html"
+
+$(SITE_READY): $(PY_READY) $(JS_READY) $(SITE_SOURCES)
+	@$(BIN)/python book/_tools/execute.py --jobs $(JOBS)
+	@echo "Building the pages"
+	@rm -rf _build/html && mkdir -p _build
+	@# Every page anew: links between pages outlive a change of their target in Sphinx's memory.
+	@$(BIN)/jupyter-book build . --all -W --keep-going -n -q > _build/build.log 2>&1 || { cat _build/build.log; \
+	  echo "The pages could not be built; each WARNING above is one reason. The log: _build/build.log" >&2; exit 1; }
+	@$(BIN)/python book/_tools/check_site.py _build/html
+	@touch $@
 
 test: book ## run everything: units, doctests, notebooks, the website in a browser
 	@$(BIN)/python -m pytest -n $(JOBS)
