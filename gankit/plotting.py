@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from torch import Tensor
@@ -47,14 +48,85 @@ def image_grid(images: Tensor, columns: int = 10) -> Figure:
     return figure
 
 
-def curves(histories: Mapping[str, Sequence[float]], *, x: str, y: str, smooth: int = 1) -> Figure:
-    """One line for each named sequence; ``smooth`` averages that many neighbouring values."""
+def curves(
+    series: Mapping[str, Sequence[float] | Tensor],
+    *,
+    x: str,
+    y: str,
+    at: Sequence[float] | Tensor | None = None,
+    smooth: int = 1,
+) -> Figure:
+    """One line for each named sequence, over 0, 1, 2, ... or over ``at``; ``smooth`` averages neighboring values."""
     figure, axes = plt.subplots()
-    for name, values in histories.items():
-        series = torch.tensor(values, dtype=torch.float64)
-        if smooth > 1:
-            series = series.unfold(0, smooth, 1).mean(-1)
-        axes.plot(range(smooth - 1, smooth - 1 + len(series)), series, label=name)
+    for name, values in series.items():
+        heights = torch.as_tensor(values, dtype=torch.float64).detach().cpu().unfold(0, smooth, 1).mean(-1)
+        places = torch.arange(len(values)) if at is None else torch.as_tensor(at).detach().cpu()
+        axes.plot(places[smooth - 1 :], heights, label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend()
+    return figure
+
+
+def bars(series: Mapping[str, Tensor], *, x: str, y: str) -> Figure:
+    """Groups of bars over 0, 1, 2, ..., one bar of each named sequence in a group."""
+    figure, axes = plt.subplots()
+    width = 0.8 / len(series)
+    for k, (name, heights) in enumerate(series.items()):
+        places = torch.arange(len(heights)) + (k - (len(series) - 1) / 2) * width
+        axes.bar(places, heights.detach().cpu(), width, label=name)
+        axes.set_xticks(range(len(heights)))
+    axes.set(xlabel=x, ylabel=y)
+    axes.legend(ncols=len(series))
+    return figure
+
+
+def histograms(panels: Mapping[str, Mapping[str, Tensor]], *, x: str, y: str, bins: Tensor) -> Figure:
+    """Side by side, a panel for each title: the histograms of its named samples."""
+    figure, row = _panels(list(panels))
+    for axes, samples in zip(row, panels.values(), strict=True):
+        for name, values in samples.items():
+            axes.hist(values.detach().cpu(), bins.tolist(), alpha=0.6, label=name)
+        axes.set_xlabel(x)
+    row[0].set_ylabel(y)
+    row[0].legend()
+    return figure
+
+
+def scatters(panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+    """Side by side, a panel for each title: its named point clouds (N, 2) in the plane."""
+    figure, row = _panels(list(panels))
+    for axes, clouds in zip(row, panels.values(), strict=True):
+        for name, points in clouds.items():
+            axes.scatter(*points.detach().cpu().T, s=5, label=name)
+        axes.set_xlabel("$x_1$")
+    row[0].set_ylabel("$x_2$")
+    row[0].legend()
+    return figure
+
+
+def _panels(titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    figure, row = plt.subplots(1, len(titles), figsize=(6.4, 3.2), sharex=True, sharey=True, squeeze=False)
+    for axes, title in zip(row[0], titles, strict=True):
+        axes.set_title(title, fontsize=12)
+    return figure, list(row[0])
+
+
+def game_diagram() -> Figure:
+    """Noise goes through the generator to a fake; fakes and real data go to the critic; its score becomes D."""
+    figure, axes = plt.subplots(figsize=(6.4, 2.4))
+    places = {"noise $z$": (0.6, 0.4), "$G_\\theta$": (2.3, 0.4), "real data": (2.3, 1.6)}
+    places |= {"critic $V_w$": (5.0, 1.0), "$D=\\sigma(V_w)$": (7.0, 1.0)}
+    for text, place in places.items():
+        axes.text(*place, text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.5", "facecolor": "white"})
+    for tail, head in [
+        ((1.2, 0.4), (1.8, 0.4)),
+        ((2.8, 0.4), (4.3, 0.8)),
+        ((3.1, 1.6), (4.3, 1.2)),
+        ((5.8, 1.0), (6.2, 1.0)),
+    ]:
+        axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "lw": 1.5})
+    axes.text(3.5, 0.2, "fake $\\hat x$: want 0", fontsize=11)
+    axes.text(3.5, 1.65, "real $x$: want 1", fontsize=11)
+    axes.set(xlim=(0, 7.9), ylim=(-0.1, 2.1))
+    axes.set_axis_off()
     return figure
