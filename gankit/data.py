@@ -22,9 +22,12 @@ def mixture(weights: Sequence[float], means: Tensor, stds: Tensor | float) -> Mi
     The answer has ``sample((n,))`` and ``log_prob``. Raises ``ValueError`` for weights that are no histogram, counts
     that differ, or a standard deviation that is not positive.
     """
-    _checks.tensor("means", means)
+    if _checks.tensor("means", means).ndim not in (1, 2):
+        _checks.fail("means", "shape (K,) or (K, d)", f"shape {tuple(means.shape)}")
     weight = _checks.histogram("weights", torch.tensor(weights, dtype=torch.float64)).to(means)
-    std = _checks.tensor("stds", torch.as_tensor(stds, dtype=means.dtype)).to(means.device).expand(len(means))
+    std = _checks.tensor("stds", torch.as_tensor(stds, dtype=means.dtype)).to(means.device)
+    std = std.expand(len(means)) if std.ndim == 0 else std
+    _checks.same_shape("means", means if means.ndim == 1 else means[:, 0], "weights", weight)
     _checks.same_shape("weights", weight, "stds", std)
     if (std <= 0).any():
         _checks.fail("stds", "positive standard deviations", f"a smallest one of {std.min().item():.3g}")

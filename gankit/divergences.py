@@ -56,11 +56,13 @@ class FDivergence:
 
 def _integrand(divergence: FDivergence, p: Tensor, q: Tensor) -> Tensor:
     """q f(p/q), continued by its limit f'(inf) p where q = 0."""
-    ratio = p / q
-    bounded = torch.isfinite(ratio)
-    inside = q * divergence.f(torch.where(bounded, ratio, 1.0))
-    outside = torch.where(p > 0, p, 1.0) * divergence.slope_at_infinity
-    return torch.where(bounded, inside, torch.where(p > 0, outside, 0.0))
+    bounded = torch.isfinite(p / q)
+    singular = ~bounded & (p > 0)
+    # Each branch sees only arguments of its own: else autograd multiplies the other's infinite slope by 0, which is NaN.
+    over = torch.where(bounded & (p > 0), q, torch.where(bounded, q.detach(), 1.0))
+    inside = q * divergence.f(torch.where(bounded, p, 1.0) / over)
+    outside = torch.where(singular, p, 1.0) * divergence.slope_at_infinity
+    return torch.where(bounded, inside, torch.where(singular, outside, 0.0))
 
 
 def _jeffreys_conjugate(t: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ def _jeffreys_conjugate(t: Tensor) -> Tensor:
 
 KL = FDivergence(
     name="KL",
-    f=lambda u: torch.xlogy(u, u),
+    f=lambda u: -torch.special.entr(u),
     derivative=lambda u: 1 + u.log(),
     conjugate=lambda t: (t - 1).exp(),
     witness=lambda v: v,
@@ -93,7 +95,7 @@ REVERSE_KL = FDivergence(
 )
 JENSEN_SHANNON = FDivergence(
     name="Jensen-Shannon",
-    f=lambda u: (torch.xlogy(u, u) - (u + 1) * ((u + 1) / 2).log()) / 2,
+    f=lambda u: (-torch.special.entr(u) - (u + 1) * ((u + 1) / 2).log()) / 2,
     derivative=lambda u: (LOG2 - torch.log1p(1 / u)) / 2,
     conjugate=lambda t: -(2 - (2 * t).exp()).clamp(min=0).log() / 2,
     witness=lambda v: (LOG2 - F.softplus(-v)) / 2,
@@ -101,7 +103,7 @@ JENSEN_SHANNON = FDivergence(
 )
 GAN = FDivergence(
     name="GAN",
-    f=lambda u: torch.xlogy(u, u) - (u + 1) * torch.log1p(u),
+    f=lambda u: -torch.special.entr(u) - (u + 1) * torch.log1p(u),
     derivative=lambda u: -torch.log1p(1 / u),
     conjugate=lambda t: -(-torch.expm1(t)).clamp(min=0).log(),
     witness=lambda v: -F.softplus(-v),

@@ -215,7 +215,7 @@ def animate(
         label=html.escape(labels[-1]),
         caption=html.escape(caption),
         frames=json.dumps(pictures),
-        labels=json.dumps(list(labels)).replace("</", "<\\/"),
+        labels=json.dumps(list(labels)).replace("<", "\\u003c"),  # no label may end the script
         pause=round(1000 * seconds / len(pictures)),
     )
     _show(markup, f"[animation of {len(pictures)} frames: {alt}]")
