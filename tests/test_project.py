@@ -1,7 +1,10 @@
 """The files around the code agree with each other: versions, dependencies, licenses, commands, sizes."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
@@ -141,3 +144,26 @@ def test_workflows_ask_for_little_and_pin_their_actions():
         assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, path.name
         for action in re.findall(r"uses: (\S+)", text):
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action), f"{path.name}: {action} is not pinned to a commit"
+
+
+@pytest.mark.parametrize(("options", "failed"), [([], 0), (["--no-skips"], 2)])
+def test_no_skips_turns_every_kind_of_skip_into_a_failure(tmp_path, options, failed):
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_skips.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.skip(reason='no browser')\ndef test_marked(): ...\n"
+        "def test_inside(mnist_root): ...\n"
+        "@pytest.mark.xfail\ndef test_known(): raise ValueError\n"
+        "def test_passes(): ...\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key not in {"GANKIT_DATA", "PYTEST_ADDOPTS"}}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(tmp_path)]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    counts = {
+        word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error|skipped|xfailed)", run.stdout)
+    }
+    # A skip in a test's setup, by a mark or a fixture, is reported as an error there; both are failures to pytest.
+    assert counts.get("failed", 0) + counts.get("error", 0) == failed, run.stdout
+    assert counts.get("skipped", 0) == 2 - failed and counts["xfailed"] == counts["passed"] == 1, run.stdout
+    assert (run.returncode == 0) == (failed == 0) and ("no browser" in run.stdout) == (failed == 2)
