@@ -63,9 +63,9 @@ def test_histogram_forgives_rounding_and_nothing_more(dtype, bins):
     weights = weights / weights.sum(-1, keepdim=True)
     assert _checks.histogram("p", weights) is weights
     beyond = 100 * math.sqrt(bins) * torch.finfo(dtype).eps
-    with pytest.raises(ValueError, match="^p: expected probabilities that sum to 1"):
+    with pytest.raises(ValueError, match=r"^p: expected probabilities that sum to 1"):
         _checks.histogram("p", weights * (1 + beyond))
-    with pytest.raises(ValueError, match="^p: expected probabilities that sum to 1"):
+    with pytest.raises(ValueError, match=r"^p: expected probabilities that sum to 1"):
         _checks.histogram("p", weights * (1 - beyond))
 
 

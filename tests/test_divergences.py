@@ -1,4 +1,4 @@
-"""Nine f-divergences against independent oracles, the identities that define them, and the laws that all of them obey."""
+"""Nine f-divergences against independent oracles, the identities that define them, and the laws that all obey."""
 
 import dataclasses
 import itertools
@@ -644,5 +644,5 @@ def test_the_bounds_gradient_is_finite_and_pushes_real_up_and_fake_down(divergen
 def test_bound_errors_name_the_argument():
     with pytest.raises(ValueError, match=r"^fake_scores: expected shape \(N, 1\) like real_scores, got shape \(5,\)"):
         variational_bound(KL, torch.zeros(4, 1), torch.zeros(5))
-    with pytest.raises(ValueError, match="^real_scores: expected finite numbers, got 1 NaN"):
+    with pytest.raises(ValueError, match=r"^real_scores: expected finite numbers, got 1 NaN"):
         variational_bound(KL, torch.tensor([math.nan]), torch.zeros(5))

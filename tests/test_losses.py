@@ -193,11 +193,11 @@ def test_errors_name_the_argument(loss):
     good = torch.zeros(4, 1)
     with pytest.raises(ValueError, match=r"^fake_scores: expected shape \(N, 1\) like real_scores, got shape \(4,\)"):
         loss.critic(good, torch.zeros(4))
-    with pytest.raises(ValueError, match="^real_scores: expected finite numbers, got 1 NaN"):
+    with pytest.raises(ValueError, match=r"^real_scores: expected finite numbers, got 1 NaN"):
         loss.critic(torch.tensor([math.nan]), torch.zeros(1))
-    with pytest.raises(ValueError, match="^fake_scores: expected finite numbers, got 1 NaN"):
+    with pytest.raises(ValueError, match=r"^fake_scores: expected finite numbers, got 1 NaN"):
         loss.generator(torch.tensor([math.inf]))
-    with pytest.raises(ValueError, match="^fake_scores: expected a floating-point tensor, got torch.int64"):
+    with pytest.raises(ValueError, match=r"^fake_scores: expected a floating-point tensor, got torch.int64"):
         loss.generator(torch.tensor([1]))
     with pytest.raises(ValueError, match=r"^fake_scores: expected .* at least one element, got shape \(0, 1\)"):
         loss.generator(torch.zeros(0, 1))
