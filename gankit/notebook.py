@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from . import _checks, plotting
 
 T = TypeVar("T")
 CLAIM_MIME = "application/vnd.gankit.claim+json"
+LABEL = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class ClaimError(AssertionError):
@@ -74,6 +76,8 @@ def claim(
     plain words. ``random`` marks a value that depends on the seed: ``make seeds`` measures those over ten seeds.
     Raises ``ClaimError`` if the statement is false and ``ValueError`` if it says nothing. NaN is always false.
     """
+    if not LABEL.fullmatch(label):
+        _checks.fail("label", "kebab-case, as in optimal-discriminator", repr(label))
     if not isinstance(value, bool | int | float):
         value = value.item()
     if isinstance(value, bool):

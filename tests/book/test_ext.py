@@ -1,0 +1,61 @@
+"""The site's extensions: boxes from comments, formulas from KaTeX, and a cache that follows the package."""
+
+import gankit_cache
+import pytest
+from gankit_math import render
+from gankit_prose import rewrite
+from sphinx.errors import ExtensionError
+
+THEOREM = (
+    "<!-- theorem: best-d -->\n**Theorem (Best D).** For $G$:\n\n$$\nx\n$$\n<!-- label: eq-d -->\n<!-- end theorem -->"
+)
+
+
+def test_a_theorem_becomes_a_directive_with_its_title_and_label():
+    text = rewrite(THEOREM)
+    assert text.splitlines()[0] == "::::::{prf:theorem} Best D"
+    assert ":label: best-d" in text and "$$ (eq-d)" in text and "**Theorem" not in text and "<!--" not in text
+
+
+@pytest.mark.parametrize("marker", ["<!-- proof: folded -->", "<!-- proof -->"])
+def test_a_proof_is_folded_when_asked(marker: str):
+    text = rewrite(f"{marker}\n*Proof.* Clear.\n<!-- end proof -->")
+    assert ("dropdown" in text) == ("folded" in marker) and "Clear." in text
+
+
+def test_a_solution_loses_its_html_and_keeps_its_text():
+    text = rewrite(
+        "<!-- solution: one -->\n<details><summary>Solution</summary>\n\nIt is 1.\n\n</details>\n<!-- end solution -->"
+    )
+    assert "{solution} one" in text and "It is 1." in text and "details" not in text and ":class: dropdown" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- theorem: a -->\n**Theorem.** x",
+        "<!-- lemma: a -->\n**Theorem.** x\n<!-- end lemma -->",
+        "<!-- end proof -->",
+    ],
+)
+def test_a_broken_box_stops_the_build(text: str):
+    with pytest.raises(ExtensionError):
+        rewrite(text, "chapter")
+
+
+def test_formulas_are_rendered_and_errors_named():
+    markup, error = render(r"\frac{p}{p+q}", True)
+    assert error == "" and "katex-display" in markup and "<mfrac>" in markup
+    markup, error = render(r"\undefinedthing{x}", False)
+    assert "Undefined control sequence" in error and r"\undefinedthing{x}" in markup
+
+
+def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):
+    (tmp_path / "gankit").mkdir()
+    source = tmp_path / "gankit" / "a.py"
+    monkeypatch.setattr(gankit_cache, "ROOT", tmp_path)
+    names = []
+    for text in ("x = 1\n", "x = 2\n", "x = 1\n"):
+        source.write_text(text)
+        names.append(gankit_cache.cache_path())
+    assert names[0] == names[2] != names[1]
