@@ -507,4 +507,4 @@ def test_the_generator_finds_the_mean_of_a_gaussian():
         )
         biases = [generator.bias.item() for _ in islice(steps, 400)]
         found.append(sum(biases[250:]) / 150)
-    assert all(abs(mean - 3) < 0.25 for mean in found), found
+    assert all(abs(mean - 3) < 0.15 for mean in found), found
