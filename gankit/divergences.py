@@ -58,7 +58,7 @@ def _integrand(divergence: FDivergence, p: Tensor, q: Tensor) -> Tensor:
     """q f(p/q), continued by its limit f'(inf) p where q = 0."""
     bounded = torch.isfinite(p / q)
     singular = ~bounded & (p > 0)
-    # Each branch sees only arguments of its own: else autograd multiplies the other's infinite slope by 0, which is NaN.
+    # Each branch sees only its own arguments: else autograd multiplies the other's infinite slope by 0, which is NaN.
     over = torch.where(bounded & (p > 0), q, torch.where(bounded, q.detach(), 1.0))
     inside = q * divergence.f(torch.where(bounded, p, 1.0) / over)
     outside = torch.where(singular, p, 1.0) * divergence.slope_at_infinity

@@ -97,7 +97,8 @@ def scatters(panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     figure, row = _panels(list(panels))
     for axes, clouds in zip(row, panels.values(), strict=True):
         for name, points in clouds.items():
-            axes.scatter(*points.detach().cpu().T, s=5, label=name)
+            horizontal, vertical = points.detach().cpu().T
+            axes.scatter(horizontal, vertical, s=5, label=name)
         axes.set_xlabel("$x_1$")
     row[0].set_ylabel("$x_2$")
     row[0].legend()

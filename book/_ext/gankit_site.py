@@ -49,10 +49,13 @@ def _repair_proof_links() -> None:
 
 
 def _drop_repeated_ids(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    # sphinx-proof and sphinx-exercise give every body of a box the same id.
+    # sphinx-proof and sphinx-exercise give every body of a box the same id, and every proof that has no label.
     for section in doctree.findall(nodes.section):
         if section["ids"] in (["proof-content"], ["exercise-content"], ["solution-content"]):
             section["ids"] = []
+    for box in doctree.findall(nodes.Element):
+        if box["ids"] == ["proof"] and not isinstance(box, nodes.section):
+            box["ids"] = []
 
 
 def _every_id_is_a_target(app: Sphinx, doctree: nodes.document) -> None:
