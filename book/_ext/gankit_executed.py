@@ -74,33 +74,42 @@ def _number(value: float) -> str:
 
 
 def _tolerance(claim: dict[str, Any]) -> str:
-    bounds = [("≥", claim.get("at_least")), ("≤", claim.get("at_most"))]
-    return " and ".join(f"{sign} {_number(bound)}" for sign, bound in bounds if bound is not None) or "true"
+    lower, upper = claim["at_least"], claim["at_most"]
+    if lower is not None and lower == upper:
+        return _number(lower)
+    bounds = (("≥", lower), ("≤", upper))
+    return ", ".join(f"{sign} {_number(bound)}" for sign, bound in bounds if bound is not None) or "true"
 
 
-def _seeds(record: dict[str, Any] | None) -> str:
-    """Median and range over the seeds, and for how many of them the claim held."""
+def _holds(value: float | bool, lower: float | None, upper: float | None) -> bool:
+    if isinstance(value, bool):
+        return value
+    return (lower is None or lower <= value) and (upper is None or value <= upper)
+
+
+def seeds_line(record: dict[str, Any] | None) -> str:
+    """For how many seeds a random claim held, the median of its value and the range."""
     if record is None:
-        return "not yet repeated"
-    lower, upper = record["at_least"], record["at_most"]
+        return "Not yet repeated with other seeds."
     values = [value for value in record["values"] if value is not None]
-    held = sum((lower is None or lower <= v) and (upper is None or v <= upper) for v in values)
-    middle = _number(statistics.median(values))
-    spread = f"{middle} ({_number(min(values))} to {_number(max(values))})" if values else "no value"
-    return f"{spread}, {held} of {len(record['values'])} seeds"
+    held = sum(_holds(value, record["at_least"], record["at_most"]) for value in values)
+    line = f"Holds for {held} of {len(record['values'])} seeds"
+    if not values or isinstance(values[0], bool):
+        return f"{line}."
+    if min(values) == max(values):
+        return f"{line}: {_number(values[0])} for each of them."
+    return f"{line}: median {_number(statistics.median(values))}, {_number(min(values))} to {_number(max(values))}."
 
 
-def _cell(*content: nodes.Node) -> nodes.entry:
-    return nodes.entry("", nodes.paragraph("", "", *content))
+def _cell(*paragraphs: str | nodes.Node) -> nodes.entry:
+    content = [nodes.Text(part) if isinstance(part, str) else part for part in paragraphs]
+    return nodes.entry("", *(nodes.paragraph("", "", part) for part in content))
 
 
-def _row(*cells: nodes.entry) -> nodes.row:
-    return nodes.row("", *cells)
-
-
-def _table(rows: list[nodes.row], heads: tuple[str, ...], widths: tuple[int, ...]) -> nodes.table:
+def _table(rows: list[nodes.row]) -> nodes.table:
+    heads, widths = ("claim", "what is measured", "value", "must be"), (4, 6, 2, 2)
     group = nodes.tgroup("", *(nodes.colspec(colwidth=width) for width in widths), cols=len(heads))
-    group += nodes.thead("", _row(*(_cell(nodes.Text(head)) for head in heads)))
+    group += nodes.thead("", nodes.row("", *map(_cell, heads)))
     group += nodes.tbody("", *rows)
     return nodes.table("", group, classes=["claims"])
 
@@ -109,33 +118,32 @@ def _claim_row(claim: dict[str, Any], address: str, seeds: dict[str, Any]) -> no
     label = claim["label"]
     link = nodes.reference("", "", nodes.literal("", label), refuri=f"{address}#claim-{label}", internal=True)
     if "unchecked" in claim:
-        return _row(
-            _cell(link), _cell(nodes.Text(claim["unchecked"])), _cell(nodes.Text("not checked")), _cell(), _cell()
-        )
+        return nodes.row("", _cell(link), _cell(claim["unchecked"]), _cell("not checked"), _cell())
     value = claim["value"]
-    measured = _number(value) if not isinstance(value, bool) else ("true" if value else "false")
-    repeated = _seeds(seeds.get(label)) if claim["random"] else "not random"
-    texts = (claim["says"], measured, _tolerance(claim), repeated)
-    return _row(_cell(link), *(_cell(nodes.Text(text)) for text in texts))
+    shown = ("true" if value else "false") if isinstance(value, bool) else _number(value)
+    words = [claim["says"]] if claim["says"] else []
+    repeated = [seeds_line(seeds.get(label))] if claim["random"] else []
+    return nodes.row("", _cell(link), _cell(*words, *repeated), _cell(shown), _cell(_tolerance(claim)))
 
 
 def _claims(app: Sphinx, docname: str) -> list[nodes.Node]:
     path = ROOT / "book" / "seeds.json"
     seeds = json.loads(path.read_text("utf8")) if path.exists() else {}
     tables: list[nodes.Node] = []
-    checked = 0
+    found: list[dict[str, Any]] = []
     for name, notebook in chapters(app.env):
         claims = [data[CLAIM_MIME] for _, data in _outputs(notebook) if CLAIM_MIME in data]
         if not claims:
             continue
-        checked += sum("unchecked" not in claim for claim in claims)
+        found += claims
         address = app.builder.get_relative_uri(docname, name)
         known = seeds.get(name.removeprefix("book/"), {})
-        rows = [_claim_row(claim, address, known) for claim in claims]
-        title = app.env.titles[name].astext()
-        heads = ("claim", "what is measured", "value", "must be", "ten seeds: median (range)")
-        tables += [nodes.rubric("", title), _table(rows, heads, (3, 4, 2, 2, 4))]
-    count = f"{checked} claims in {len(tables) // 2} chapters were checked when this page was built."
+        tables.append(nodes.rubric("", app.env.titles[name].astext()))
+        tables.append(_table([_claim_row(claim, address, known) for claim in claims]))
+    left = sum("unchecked" in claim for claim in found)
+    count = f"{len(found) - left} claims in {len(tables) // 2} chapters were checked when this page was built."
+    if left:
+        count += f" {left} more cannot be checked by a computation, and say why."
     return [nodes.paragraph("", "", nodes.strong("", count)), *tables]
 
 

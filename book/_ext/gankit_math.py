@@ -71,8 +71,7 @@ def _visit_math(self: Any, node: nodes.math) -> None:
 
 
 def _visit_math_block(self: Any, node: nodes.math_block) -> None:
-    # A wide formula scrolls in its own box, which the keyboard must reach too.
-    self.body.append(self.starttag(node, "div", CLASS="math", tabindex="0"))
+    self.body.append(self.starttag(node, "div", CLASS="math"))
     if node["number"]:
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, "Link to this equation")
@@ -85,6 +84,7 @@ def _style(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
     if doctree is not None and any(doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block))):
         app.add_css_file("katex/katex.min.css")
         app.add_js_file("katex/copy-tex.min.js", loading_method="defer")
+        app.add_js_file("formulas.js", loading_method="defer")
 
 
 def _copy_files(app: Sphinx, exception: Exception | None) -> None:
