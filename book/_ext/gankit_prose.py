@@ -18,7 +18,6 @@ from sphinx.errors import ExtensionError
 
 BOXES = ("theorem", "definition", "lemma", "proposition", "corollary", "remark", "example", "algorithm", "assumption")
 KINDS = (*BOXES, "proof", "exercise", "solution")
-SOLUTION_PROMPTS = {"code_prompt_show": "Show the solution's code", "code_prompt_hide": "Hide the solution's code"}
 _ANY = "|".join(KINDS)
 _BLOCK = re.compile(
     rf"^<!-- (?P<kind>{_ANY})(?:: (?P<label>[\w-]+))? -->\n(?P<body>.*?)^<!-- end (?P=kind) -->[ \t]*$", re.M | re.S
@@ -72,8 +71,6 @@ def _source_read(app: Sphinx, docname: str, source: list[str]) -> None:
     for number, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] == "markdown":
             cell["source"] = rewrite("".join(cell["source"]), f"{docname}, cell {number}")
-        elif "solution" in cell["metadata"].get("tags", []):
-            cell["metadata"]["mystnb"] = SOLUTION_PROMPTS
     source[0] = json.dumps(notebook)
 
 

@@ -67,6 +67,13 @@ def _every_id_is_a_target(app: Sphinx, doctree: nodes.document) -> None:
             targets.setdefault(name, (node.line or 0, name, name))
 
 
+def _name_solutions(app: Sphinx, doctree: nodes.document) -> None:
+    # The folded code of a solution says what it is. In the cell's metadata this would be part of the cache's key.
+    for cell in doctree.findall(nodes.container):
+        if "tag_solution" in cell["classes"]:
+            cell["prompt_show"], cell["prompt_hide"] = "Show the solution's code", "Hide the solution's code"
+
+
 _ANCHOR = re.compile(r"</?a\b[^>]*>")
 
 # (what is written, what it should be); the reasons are the names of axe's rules.
@@ -111,6 +118,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     _repair_codeautolink()
     _repair_proof_links()
     app.connect("doctree-read", _every_id_is_a_target)
+    app.connect("doctree-read", _name_solutions)
     app.connect("doctree-resolved", _drop_repeated_ids)
     app.connect("build-finished", _repair_markup, priority=900)
     app.connect("build-finished", _drop_unused_scripts, priority=900)
