@@ -462,6 +462,13 @@ def test_empty_bins_do_not_spoil_the_gradients_of_the_others(divergence):
 
 
 @every
+def test_an_empty_bin_of_p_is_pulled_by_the_derivative_at_zero(divergence):
+    p = f64(0.0, 1.0).requires_grad_()
+    (on_p,) = torch.autograd.grad(divergence.between(p, f64(0.5, 0.5)), p)
+    torch.testing.assert_close(on_p, divergence.derivative(f64(0.0, 2.0)))  # -inf for most, never NaN
+
+
+@every
 def test_mass_of_p_outside_q_is_pulled_by_the_slope_at_infinity(divergence):
     p = f64(0.4, 0.6).requires_grad_()
     (on_p,) = torch.autograd.grad(divergence.between(p, f64(1.0, 0.0)), p)
