@@ -480,6 +480,11 @@ def test_a_checkpoint_holds_exactly_the_parts_asked_for(tmp_path):
         ValueError, match=r"^parts: expected the parts \['generator'\] .*, got \['critic', 'generator'\]"
     ):
         load_checkpoint(path, critic=network, generator=network)
+    save_checkpoint(path, 5, generator=network, critic=nn.Linear(2, 2))
+    with pytest.raises(
+        ValueError, match=r"^parts: expected the parts \['critic', 'generator'\] .*, got \['generator'\]"
+    ):
+        load_checkpoint(path, generator=network)
     assert same(state(network), before)
 
 
