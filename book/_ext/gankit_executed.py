@@ -73,7 +73,8 @@ def _number(value: float) -> str:
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
 
 
-def _tolerance(claim: dict[str, Any]) -> str:
+def tolerance(claim: dict[str, Any]) -> str:
+    """What a value has to be."""
     lower, upper = claim["at_least"], claim["at_most"]
     if lower is not None and lower == upper:
         return _number(lower)
@@ -123,7 +124,7 @@ def _claim_row(claim: dict[str, Any], address: str, seeds: dict[str, Any]) -> no
     shown = ("true" if value else "false") if isinstance(value, bool) else _number(value)
     words = [claim["says"]] if claim["says"] else []
     repeated = [seeds_line(seeds.get(label))] if claim["random"] else []
-    return nodes.row("", _cell(link), _cell(*words, *repeated), _cell(shown), _cell(_tolerance(claim)))
+    return nodes.row("", _cell(link), _cell(*words, *repeated), _cell(shown), _cell(tolerance(claim)))
 
 
 def _claims(app: Sphinx, docname: str) -> list[nodes.Node]:

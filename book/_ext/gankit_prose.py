@@ -45,8 +45,11 @@ def rewrite(text: str, where: str = "?") -> str:
                 f"{where}: a {kind} must begin with **{kind.capitalize()} (Title).**, got {body[:40]!r}"
             )
         body = body[lead.end() :]
+        if kind == "proof" and folded:
+            # The line that unfolds a box is its title, and sphinx-proof gives proofs none.
+            return _directive("admonition", " Proof", [":class: proof dropdown"], body)
         if kind == "proof":
-            return _directive("prf:proof", "", options, body)
+            return _directive("prf:proof", "", [], body)
         if label is None:
             raise ExtensionError(f"{where}: a {kind} needs a label: <!-- {kind}: label -->")
         name = kind if kind == "exercise" else f"prf:{kind}"

@@ -76,13 +76,15 @@ def _name_solutions(app: Sphinx, doctree: nodes.document) -> None:
 
 _ANCHOR = re.compile(r"</?a\b[^>]*>")
 
-# (what is written, what it should be); the reasons are the names of axe's rules.
+# (what is written, what it should be); most reasons are the names of axe's rules.
 _MARKUP = (
     # label-content-name-mismatch: the words that are seen have to be the name that is spoken.
     (re.compile(r'(<button\b(?=[^>]*\bsearch-button-field\b)[^>]*?) aria-label="Search"'), r"\1"),
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     # region: what the sidebar holds beside its navigation.
     (re.compile(r'<div\b(?=[^>]*\bid="pst-primary-sidebar")'), '<div role="region" aria-label="Sidebar"'),
+    # Words of sphinx-codeautolink, in the API reference.
+    (re.compile(r"<summary>Expand for references to "), "<summary>Where the book uses "),
     # nested-interactive: a link inside the line that unfolds a block cannot be reached.
     (re.compile(r"<summary>.*?</summary>", re.S), lambda match: _ANCHOR.sub("", match[0])),
     # scrollable-region-focusable: what scrolls must be reached by the keyboard.

@@ -2,6 +2,7 @@
 
 import gankit_cache
 import pytest
+from gankit_executed import seeds_line, tolerance
 from gankit_math import render
 from gankit_prose import rewrite
 from sphinx.errors import ExtensionError
@@ -21,6 +22,11 @@ def test_a_theorem_becomes_a_directive_with_its_title_and_label():
 def test_a_proof_is_folded_when_asked(marker: str):
     text = rewrite(f"{marker}\n*Proof.* Clear.\n<!-- end proof -->")
     assert ("dropdown" in text) == ("folded" in marker) and "Clear." in text
+
+
+def test_a_folded_proof_has_a_title_to_unfold_it_by():
+    text = rewrite("<!-- proof: folded -->\n*Proof.* Clear.\n<!-- end proof -->")
+    assert text.splitlines()[0] == "::::::{admonition} Proof" and "Proof.*" not in text
 
 
 def test_a_solution_loses_its_html_and_keeps_its_text():
@@ -48,6 +54,32 @@ def test_formulas_are_rendered_and_errors_named():
     assert error == "" and "katex-display" in markup and "<mfrac>" in markup
     markup, error = render(r"\undefinedthing{x}", False)
     assert "Undefined control sequence" in error and r"\undefinedthing{x}" in markup
+
+
+@pytest.mark.parametrize(
+    ("values", "at_most", "line"),
+    [
+        ([1.0, 2.0, 4.0], 3.0, "Holds for 2 of 3 seeds: median 2, 1 to 4."),
+        ([1.0, None, 2.0], None, "Holds for 2 of 3 seeds: median 1.5, 1 to 2."),
+        ([5.0, 5.0], 6.0, "Holds for 2 of 2 seeds: 5 for each of them."),
+        ([True, False], None, "Holds for 1 of 2 seeds."),
+        ([None, None], 1.0, "Holds for 0 of 2 seeds."),
+    ],
+)
+def test_what_the_claims_page_says_of_the_seeds(values, at_most, line: str):
+    assert seeds_line({"values": values, "at_least": None, "at_most": at_most}) == line
+
+
+def test_a_random_claim_without_a_row_says_so():
+    assert seeds_line(None) == "Not yet repeated with other seeds."
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [((2, 2), "2"), ((None, 1e-12), "≤ 1.0e-12"), ((1, 3), "≥ 1, ≤ 3"), ((0, None), "≥ 0"), ((None, None), "true")],
+)
+def test_bounds_are_shown_as_a_person_writes_them(bounds, words: str):
+    assert tolerance({"at_least": bounds[0], "at_most": bounds[1]}) == words
 
 
 def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):
