@@ -75,6 +75,7 @@ $(PY_READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; } \
 	  || { echo "Could not create .venv: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing gankit and its tools into .venv: about 7 GB, some minutes the first time"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --upgrade pip
 	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[book,test]'
 	@touch $@
 
