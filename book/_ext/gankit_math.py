@@ -80,6 +80,28 @@ def _visit_math_block(self: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def glue(doctree: nodes.Element) -> None:
+    """Keep a formula on one line with the letters or the punctuation that touch it: browsers would break there."""
+    for formula in list(doctree.findall(nodes.math)):
+        line, place = formula.parent, formula.parent.index(formula)
+        around = [line[i] if 0 <= i < len(line) else None for i in (place - 1, place + 1)]
+        before, after = (str(node) if isinstance(node, nodes.Text) else "" for node in around)
+        left, right = re.search(r"\S{0,15}\Z", before), re.match(r"\S{0,15}", after)
+        assert left is not None and right is not None  # both may be empty
+        if not left[0] and not right[0]:
+            continue
+        parts = [nodes.Text(left[0]), formula, nodes.Text(right[0])]
+        glued = [nodes.inline("", "", *(part for part in parts if part != ""), classes=["glue"])]
+        first, last = place - bool(before), place + 1 + bool(after)
+        rest = [nodes.Text(before[: left.start()]), *glued, nodes.Text(after[right.end() :])]
+        line[first:last] = [node for node in rest if node != ""]
+
+
+def _glue(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    if app.builder.format == "html":
+        glue(doctree)
+
+
 def _style(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     if doctree is not None and any(doctree.findall(lambda n: isinstance(n, nodes.math | nodes.math_block))):
         app.add_css_file("katex/katex.min.css")
@@ -103,6 +125,7 @@ def _copy_files(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, object]:
     app.add_html_math_renderer("katex", (_visit_math, None), (_visit_math_block, None))
+    app.connect("doctree-resolved", _glue)
     app.connect("html-page-context", _style)
     app.connect("build-finished", _copy_files)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

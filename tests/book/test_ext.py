@@ -2,8 +2,9 @@
 
 import gankit_cache
 import pytest
+from docutils import nodes
 from gankit_executed import seeds_line, tolerance
-from gankit_math import render
+from gankit_math import glue, render
 from gankit_prose import rewrite
 from sphinx.errors import ExtensionError
 
@@ -80,6 +81,23 @@ def test_a_random_claim_without_a_row_says_so():
 )
 def test_bounds_are_shown_as_a_person_writes_them(bounds, words: str):
     assert tolerance({"at_least": bounds[0], "at_most": bounds[1]}) == words
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "glued"),
+    [
+        ("of ", ", ", ["of ", "x,", " "]),
+        ("", "-divergence of", ["x-divergence", " of"]),
+        ("so (", "). Then", ["so ", "(x).", " Then"]),
+        ("of ", " is", ["of ", "x", " is"]),
+        ("(", ")", ["(x)"]),
+    ],
+)
+def test_what_touches_a_formula_stays_on_its_line(before: str, after: str, glued: list[str]):
+    texts = [nodes.Text(before), nodes.math("", "x"), nodes.Text(after)]
+    line = nodes.paragraph("", "", *(node for node in texts if node != ""))
+    glue(line)
+    assert [node.astext() for node in line] == glued
 
 
 def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):

@@ -134,3 +134,16 @@ def test_the_site_works_from_the_disk(browser: Browser, site: Path):
     with opened(browser, (site / CHAPTERS[-1]).as_uri()) as (page, complaints):
         assert complaints == []
         assert page.locator(".katex").first.is_visible()
+    # A browser does not let a page from the disk read another one: hits are found, and have no excerpt.
+    with opened(browser, (site / "search.html").as_uri() + "?q=discriminator") as (page, _):
+        page.wait_for_selector("#search-results li a")
+
+
+def test_only_formulas_that_scroll_stop_the_keyboard(browser: Browser, address: str):
+    for width, expected in ((1280, False), (360, True)):
+        with opened(browser, f"{address}/book/foundations/f-divergences.html", width) as (page, _):
+            boxes = page.eval_on_selector_all(
+                "div.math", "all => all.map(box => [box.scrollWidth > box.clientWidth, box.tabIndex === 0])"
+            )
+            assert any(scrolls for scrolls, _ in boxes) == expected
+            assert all(scrolls == stops for scrolls, stops in boxes)
