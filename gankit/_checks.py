@@ -50,8 +50,8 @@ def scores(real: object, fake: object) -> tuple[Tensor, Tensor]:
     """A critic's outputs on a real and a fake batch: the batch sizes may differ, the rest of the shape may not."""
     real, fake = tensor("real_scores", real), tensor("fake_scores", fake)
     if real.shape[1:] != fake.shape[1:]:
-        shape = ", ".join(map(str, real.shape[1:]))
-        fail("fake_scores", f"shape (N, {shape}) like real_scores", f"shape {tuple(fake.shape)}")
+        shape = ", ".join(["N", *map(str, real.shape[1:])])
+        fail("fake_scores", f"shape ({shape}) like real_scores", f"shape {tuple(fake.shape)}")
     return real, fake
 
 

@@ -76,8 +76,7 @@ def claim(
     plain words. ``random`` marks a value that depends on the seed: ``make seeds`` measures those over ten seeds.
     Raises ``ClaimError`` if the statement is false and ``ValueError`` if it says nothing. NaN is always false.
     """
-    if not LABEL.fullmatch(label):
-        _checks.fail("label", "kebab-case, as in optimal-discriminator", repr(label))
+    _kebab_case(label)
     if not isinstance(value, bool | int | float):
         value = value.item()
     if isinstance(value, bool):
@@ -103,8 +102,17 @@ def claim(
         raise ClaimError(f"{mark} {line}")
 
 
+def _kebab_case(label: str) -> None:
+    if not LABEL.fullmatch(label):
+        _checks.fail("label", "kebab-case, as in optimal-discriminator", repr(label))
+
+
 def unchecked(label: str, *, because: str) -> None:
-    """Say that no computation can check a statement, and why; it is listed on the claims page beside those that are."""
+    """Say that no computation can check a statement, and why; it is listed on the claims page beside those that are.
+
+    Raises ``ValueError`` for a label that is not in kebab case.
+    """
+    _kebab_case(label)
     record = {"label": label, "unchecked": because}
     markup = f'<p class="claim unchecked" id="claim-{label}"><span aria-hidden="true">○</span> <code>{label}</code>: '
     _show(

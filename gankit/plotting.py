@@ -72,11 +72,11 @@ def bars(series: Mapping[str, Tensor], *, x: str, y: str) -> Figure:
     figure, axes = plt.subplots()
     width = 0.8 / len(series)
     for k, (name, heights) in enumerate(series.items()):
-        places = torch.arange(len(heights)) + (k - (len(series) - 1) / 2) * width
-        axes.bar(places, heights.detach().cpu(), width, label=name)
+        places = [place + (k - (len(series) - 1) / 2) * width for place in range(len(heights))]
+        axes.bar(places, heights.tolist(), width, label=name)
         axes.set_xticks(range(len(heights)))
     axes.set(xlabel=x, ylabel=y)
-    axes.legend(ncols=len(series))
+    figure.legend(loc="outside upper center", ncols=len(series))
     return figure
 
 

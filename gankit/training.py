@@ -122,8 +122,16 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
+RANDOM_STATES = {"random", "cuda_random"}
+
+
 def save_checkpoint(path: str | Path, step: int, **parts: Stateful) -> None:
-    """Write the states of ``parts``, the step and torch's random state; a write cut short leaves the old file whole."""
+    """Write the states of ``parts``, the step and torch's random state; a write cut short leaves the old file whole.
+
+    Raises ``ValueError`` for a part that is named like the random state beside it.
+    """
+    if taken := RANDOM_STATES & set(parts):
+        _checks.fail("parts", f"names other than {sorted(RANDOM_STATES)}", sorted(taken))
     state: dict[str, Any] = {name: part.state_dict() for name, part in parts.items()}
     state |= {"step": step, "random": torch.get_rng_state()}
     if torch.cuda.is_available():
@@ -142,7 +150,7 @@ def load_checkpoint(path: str | Path, **parts: Stateful) -> int:
     if not Path(path).exists():
         return 0
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    kept = set(state) - {"step", "random", "cuda_random"}
+    kept = set(state) - {"step"} - RANDOM_STATES
     if kept != set(parts):
         _checks.fail("parts", f"the parts {sorted(kept)} that {path} holds", sorted(parts))
     for name, part in parts.items():

@@ -74,7 +74,7 @@ def test_scores_may_differ_in_the_batch_alone():
     assert _checks.scores(real, fake) == (real, fake)
     with pytest.raises(ValueError, match=says("fake_scores", r"shape \(N, 1\) like real_scores", r"shape \(3,\)")):
         _checks.scores(torch.zeros(3, 1), torch.zeros(3))
-    with pytest.raises(ValueError, match=says("fake_scores", "like real_scores", r"shape \(3, 1\)")):
+    with pytest.raises(ValueError, match=says("fake_scores", r"shape \(N\) like real_scores", r"shape \(3, 1\)")):
         _checks.scores(torch.zeros(3), torch.zeros(3, 1))
     with pytest.raises(ValueError, match=says("real_scores", "finite", "1 NaN")):
         _checks.scores(torch.tensor([math.nan]), torch.zeros(1))

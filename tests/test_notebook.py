@@ -186,6 +186,11 @@ def test_a_false_claim_leaves_a_record_that_json_can_hold(displayed, value, plai
     assert Page(bundle["text/html"]).text.startswith("✗ a-claim: ")
 
 
+def test_an_unchecked_statement_needs_a_label_that_can_be_linked():
+    with pytest.raises(ValueError, match=r"^label: expected kebab-case, .*, got 'A claim'"):
+        unchecked("A claim", because="it speaks of all functions")
+
+
 def test_unchecked_says_why(capsys):
     unchecked("a-claim", because="it speaks of all functions")
     assert capsys.readouterr().out == "○ a-claim: not checked: it speaks of all functions\n"

@@ -147,13 +147,14 @@ def test_workflows_ask_for_little_and_pin_their_actions():
 
 
 @pytest.mark.parametrize(("options", "failed"), [([], 0), (["--no-skips"], 2)])
-def test_no_skips_turns_every_kind_of_skip_into_a_failure(tmp_path, options, failed):
+def test_no_skips_fails_every_skip_but_those_for_want_of_data(tmp_path, options, failed):
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_skips.py").write_text(
         "import pytest\n"
         "@pytest.mark.skip(reason='no browser')\ndef test_marked(): ...\n"
-        "def test_inside(mnist_root): ...\n"
+        "def test_inside(): pytest.skip('no browser either')\n"
+        "def test_data(mnist_root): ...\n"
         "@pytest.mark.xfail\ndef test_known(): raise ValueError\n"
         "def test_passes(): ...\n"
     )
@@ -165,5 +166,5 @@ def test_no_skips_turns_every_kind_of_skip_into_a_failure(tmp_path, options, fai
     }
     # A skip in a test's setup, by a mark or a fixture, is reported as an error there; both are failures to pytest.
     assert counts.get("failed", 0) + counts.get("error", 0) == failed, run.stdout
-    assert counts.get("skipped", 0) == 2 - failed and counts["xfailed"] == counts["passed"] == 1, run.stdout
+    assert counts.get("skipped", 0) == 3 - failed and counts["xfailed"] == counts["passed"] == 1, run.stdout
     assert (run.returncode == 0) == (failed == 0) and ("no browser" in run.stdout) == (failed == 2)

@@ -470,6 +470,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path):
     assert load_checkpoint(path, network=network) == 5
 
 
+@pytest.mark.parametrize("name", ["random", "cuda_random"])
+def test_a_part_cannot_take_the_place_of_the_random_state(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"^parts: expected names other than .*, got \['{name}'\]"):
+        save_checkpoint(tmp_path / "state.pt", 1, **{name: nn.Linear(1, 1)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_holds_exactly_the_parts_asked_for(tmp_path):
     path, network = tmp_path / "run.pt", nn.Linear(2, 2)
     save_checkpoint(path, 5, generator=network)
