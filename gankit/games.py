@@ -1,0 +1,162 @@
+"""Differentiable games: players who each descend a loss of their own, on one joint vector of parameters.
+
+A play is a generator of positions without end; it looks at its arguments when the first position is asked for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+Losses = Callable[[Tensor], Tensor]
+Field = Callable[[Tensor], Tensor]
+
+
+def zero_sum(value: Callable[[Tensor], Tensor]) -> Losses:
+    """The losses (L, -L) of min max L: player 0 descends the ``value`` at the joint w (d,), player 1 climbs."""
+    return lambda w: torch.stack([value(w), -value(w)])
+
+
+def game_field(losses: Losses, owner: Sequence[int]) -> Field:
+    """xi(w): coordinate j is the derivative of the loss of player ``owner[j]`` by w_j.
+
+    ``losses`` maps the joint parameters (d,) to one loss for each player (n,); the field maps (d,) to (d,), and the
+    players move along minus it. Raises ``ValueError`` if ``owner`` does not name a player for every coordinate
+    (Balduzzi et al., 2018, arXiv:1802.05642).
+    """
+    players = torch.tensor(owner)
+
+    def field(w: Tensor) -> Tensor:
+        if _checks.tensor("w", w).shape != players.shape:
+            _checks.fail("owner", f"a player for each of the {tuple(w.shape)} parameters", list(owner))
+        slopes: Tensor = torch.func.jacrev(losses)(w)
+        if not 0 <= int(players.min()) <= int(players.max()) < len(slopes):
+            _checks.fail("owner", f"players from 0 to {len(slopes) - 1}", list(owner))
+        return slopes[players, torch.arange(len(players))]
+
+    return field
+
+
+def jacobian(field: Field, w: Tensor) -> Tensor:
+    """The derivative (d, d) of a field at ``w`` (d,); descent is locally stable if its eigenvalues have Re > 0."""
+    matrix: Tensor = torch.func.jacrev(field)(w)
+    return matrix
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """What the derivatives say of a point: |xi|, the eigenvalues of each player's own Hessian and of the Jacobian."""
+
+    gradient: float
+    curvatures: tuple[Tensor, ...]
+    eigenvalues: Tensor
+
+    def is_stationary(self, tolerance: float = 1e-9) -> bool:
+        """No player has a slope: necessary for an interior Nash equilibrium."""
+        return self.gradient <= tolerance
+
+    def is_differential_nash(self, tolerance: float = 1e-9) -> bool:
+        """Stationary, every player's own Hessian positive definite: sufficient for a strict local Nash equilibrium."""
+        return self.is_stationary(tolerance) and all(bool((own > tolerance).all()) for own in self.curvatures)
+
+    def is_stable(self, tolerance: float = 1e-9) -> bool:
+        """Stationary, and small simultaneous steps approach it: all eigenvalues of the Jacobian have Re > 0."""
+        return self.is_stationary(tolerance) and bool((self.eigenvalues.real > tolerance).all())
+
+
+def critical_point(losses: Losses, owner: Sequence[int], w: Tensor) -> CriticalPoint:
+    """First and second derivatives of a game at ``w`` (d,), by player (Ratliff et al., 2016, arXiv:1411.2168)."""
+    field = game_field(losses, owner)
+    slope, matrix = field(w), jacobian(field, w)
+    players = torch.tensor(owner)
+    own = [(players == player).nonzero().squeeze(1) for player in range(len(losses(w)))]
+    curvatures = tuple(torch.linalg.eigvalsh(matrix[mine][:, mine]) for mine in own)
+    return CriticalPoint(slope.norm().item(), curvatures, torch.linalg.eigvals(matrix))
+
+
+def unilateral_gain(losses: Losses, owner: Sequence[int], w: Tensor, moves: Tensor) -> float:
+    """The most that one player gains by a move of its own: max_i L_i(w) - min_move L_i(move_i, w_others).
+
+    ``moves`` (m, d) are tried one by one, each player taking from them its own coordinates alone. ``w`` is a Nash
+    equilibrium if the gain over all moves is 0; a positive gain disproves it (Nash, 1950, doi:10.1073/pnas.36.1.48).
+    Raises ``ValueError`` for moves of another length than ``w``.
+    """
+    if _checks.tensor("moves", moves).ndim != 2 or moves.shape[1:] != w.shape:
+        _checks.fail("moves", f"shape (m, {len(w)})", f"shape {tuple(moves.shape)}")
+    now, players = losses(w), torch.tensor(owner)
+    gains = []
+    for player in range(len(now)):
+        tried = torch.where(players == player, moves, w)
+        gains.append(now[player] - torch.func.vmap(losses)(tried)[:, player].min())
+    return float(torch.stack(gains).max())
+
+
+def consensus(field: Field, strength: float) -> Field:
+    """xi + strength J^T xi: each player also descends |xi|^2 / 2 (Mescheder et al., 2017, arXiv:1705.10461)."""
+
+    def adjusted(w: Tensor) -> Tensor:
+        slope = field(w)
+        pulled: Tensor = torch.func.vjp(field, w)[1](slope)[0]
+        return slope + strength * pulled
+
+    return adjusted
+
+
+def simultaneous(field: Field, w: Tensor, rate: float, *, project: Field | None = None) -> Iterator[Tensor]:
+    """w <- w - rate xi(w), without end; ``project`` maps each new w back into the allowed set."""
+    _checks.positive("rate", rate)
+    while True:
+        w = w - rate * field(w)
+        w = w if project is None else project(w)
+        yield w
+
+
+def alternating(
+    field: Field,
+    w: Tensor,
+    rate: float,
+    *,
+    owner: Sequence[int],
+    turns: Sequence[int] = (0, 1),
+    project: Field | None = None,
+) -> Iterator[Tensor]:
+    """The players move in ``turns``, each seeing the others' last move; yields w after each round of turns.
+
+    ``turns=(0, 1, 1)`` is one step of player 0, then two of player 1. Raises ``ValueError`` for a turn of nobody.
+    """
+    _checks.positive("rate", rate)
+    players = torch.tensor(owner)
+    if not turns or set(turns) - set(owner):
+        _checks.fail("turns", f"players among {sorted(set(owner))}", list(turns))
+    while True:
+        for player in turns:
+            w = torch.where(players == player, w - rate * field(w), w)
+            w = w if project is None else project(w)
+        yield w
+
+
+def extragradient(field: Field, w: Tensor, rate: float) -> Iterator[Tensor]:
+    """w <- w - rate xi(w - rate xi(w)): look one step ahead, move from here (Korpelevich, 1976)."""
+    _checks.positive("rate", rate)
+    while True:
+        w = w - rate * field(w - rate * field(w))
+        yield w
+
+
+def optimistic(field: Field, w: Tensor, rate: float) -> Iterator[Tensor]:
+    """w <- w - rate (2 xi(w) - xi(last w)): a forecast of the next slope (Daskalakis et al., 2018, arXiv:1711.00141)."""
+    _checks.positive("rate", rate)
+    last = field(w)
+    while True:
+        slope = field(w)
+        w, last = w - rate * (2 * slope - last), slope
+        yield w
+
+
+def path(start: Tensor, play: Iterator[Tensor], steps: int) -> Tensor:
+    """The first ``steps`` positions of a play behind its ``start``: (steps + 1, d)."""
+    return torch.stack([start, *islice(play, _checks.positive_integer("steps", steps))])
