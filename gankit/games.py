@@ -148,7 +148,7 @@ def extragradient(field: Field, w: Tensor, rate: float) -> Iterator[Tensor]:
 
 
 def optimistic(field: Field, w: Tensor, rate: float) -> Iterator[Tensor]:
-    """w <- w - rate (2 xi(w) - xi(last w)): a forecast of the next slope (Daskalakis et al., 2018, arXiv:1711.00141)."""
+    """w <- w - rate (2 xi(w) - xi(last w)): forecasts the slope (Daskalakis et al., 2018, arXiv:1711.00141)."""
     _checks.positive("rate", rate)
     last = field(w)
     while True:
