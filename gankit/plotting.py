@@ -1,6 +1,7 @@
 """The look of the book's figures, and the figures that several chapters share."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import torch
@@ -102,6 +103,32 @@ def scatters(panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
         axes.set_xlabel("$x_1$")
     row[0].set_ylabel("$x_2$")
     row[0].legend()
+    return figure
+
+
+def phase_portraits(
+    panels: Mapping[str, tuple[Callable[[Tensor], Tensor], Sequence[Tensor]]], *, size: float = 2.0
+) -> Figure:
+    """A panel for each title: arrows along minus a field of the plane, and paths (n, 2) with a dot at their start."""
+    rows = math.ceil(len(panels) / 2)
+    figure, grid = plt.subplots(rows, 2, figsize=(6.4, 3.3 * rows), sharex=True, sharey=True, squeeze=False)
+    axis = torch.linspace(-size, size, 15)
+    spots = torch.cartesian_prod(axis, axis)
+    for axes, (title, (field, paths)) in zip(grid.flat, panels.items(), strict=False):
+        arrows = -torch.stack([field(spot) for spot in spots])
+        arrows = arrows / (arrows.norm(dim=1, keepdim=True) + 0.1 * size)  # short near rest points
+        axes.quiver(
+            *spots.T.tolist(), *arrows.T.tolist(), color="0.65", scale=17, width=0.006, headlength=4, headaxislength=3.5
+        )
+        for path, color in zip(paths, COLORS, strict=False):
+            axes.plot(*path.T.tolist(), color=color, lw=1.5)
+            axes.plot(*path[0].tolist(), "o", color=color)
+        axes.set(xlim=(-size, size), ylim=(-size, size), aspect="equal", title=title)
+        axes.grid(visible=False)
+    for axes in grid[-1]:
+        axes.set_xlabel("θ")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("w")
     return figure
 
 

@@ -89,3 +89,18 @@ def test_histograms_and_scatters_have_a_panel_for_each_title():
     figure = plotting.scatters({"one": {"data": points}, "two": {"data": points + 1, "model": points}})
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
     np.testing.assert_array_equal(figure.axes[1].collections[0].get_offsets(), points + 1)
+
+
+def test_phase_portraits_draw_minus_the_field_and_where_paths_begin():
+    paths = [torch.tensor([[1.0, 0.5], [0.5, 0.25]])]
+    figure = plotting.phase_portraits({"one": (lambda point: point, paths), "two": (lambda point: point, [])}, size=1.0)
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
+    line, dot = first.lines
+    assert line.get_xydata().tolist() == [[1.0, 0.5], [0.5, 0.25]] and dot.get_xydata().tolist() == [[1.0, 0.5]]
+    assert second.lines[:] == []
+    arrows = first.collections[0]
+    points, moves = np.stack([arrows.X, arrows.Y]), np.stack([arrows.U, arrows.V])
+    assert (points * moves).sum(0).max() <= 0  # on this field they all point to the middle
+    length = np.linalg.norm(points, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(moves, axis=0), length / (length + 0.1), rtol=1e-6)
