@@ -24,7 +24,7 @@ def mode_coverage(samples: Tensor, centers: Tensor, std: float, threshold: float
     A sample (n, d) is of high quality if its nearest center of (K, d) is at most ``threshold`` std away. A mode is
     found if it is the nearest one of at least one such sample, and ``reverse_kl`` is log K minus the entropy of their
     counts, in nats (infinite if there is none). A perfect model has limits: in the plane its share is
-    1 - exp(-threshold^2 / 2), .98889 for 3, and n samples have a reverse KL of about (K - 1) / 2n. Raises ``ValueError``
+    1 - exp(-threshold^2 / 2), .98889 for 3, and n samples have a reverse KL near (K - 1) / 2n. Raises ``ValueError``
     for shapes that do not fit, for numbers that are not finite, and for a ``std`` or ``threshold`` that is not positive
     (Lin et al., 2018, arXiv:1712.04086).
     """
