@@ -49,7 +49,7 @@ def jacobian(field: Field, omega: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CriticalPoint:
-    """What the derivatives say of a point: |xi|, the eigenvalues of each player's own Hessian and of the Jacobian."""
+    """What derivatives say of a point: xi's norm, the eigenvalues of each player's own Hessian and of the Jacobian."""
 
     gradient: float
     curvatures: tuple[Tensor, ...]
@@ -96,7 +96,7 @@ def unilateral_gain(losses: Losses, owner: Sequence[int], omega: Tensor, moves: 
 
 
 def consensus(field: Field, strength: float) -> Field:
-    """xi + strength J^T xi: each player also descends |xi|^2 / 2 (Mescheder et al., 2017, arXiv:1705.10461)."""
+    """xi + strength J^T xi: each also descends half of xi's squared norm (Mescheder et al., 2017, arXiv:1705.10461)."""
 
     def adjusted(omega: Tensor) -> Tensor:
         slope = field(omega)

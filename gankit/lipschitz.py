@@ -7,7 +7,7 @@ from . import _checks
 
 
 def gradient_norms(critic: nn.Module, points: Tensor) -> Tensor:
-    """|grad_x V(x)| at each of the ``points`` (N, ...): shape (N,), differentiable by the critic's parameters.
+    """Norm of grad_x V(x) at each of the ``points`` (N, ...): shape (N,), differentiable by the critic's parameters.
 
     Each score must depend on its own point alone: with batch normalization in the critic these are no gradients of it.
     Raises ``ValueError`` if the critic does not answer with one score a point.
@@ -17,7 +17,7 @@ def gradient_norms(critic: nn.Module, points: Tensor) -> Tensor:
 
 
 def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
-    """E |grad_x V(x)|^2 over the points ``real`` (N, ...), a scalar; the usual weight is gamma / 2.
+    """Mean squared norm of grad_x V(x) over the points ``real`` (N, ...), a scalar; its usual weight is gamma / 2.
 
     No square root is taken, so that its gradient is finite where the critic is flat. Raises ``ValueError`` if the
     critic does not answer with one score a point (Mescheder et al., 2018, arXiv:1801.04406).
