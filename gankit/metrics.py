@@ -25,11 +25,14 @@ def mode_coverage(samples: Tensor, centers: Tensor, std: float, threshold: float
     found if it is the nearest one of at least one such sample, and ``reverse_kl`` is log K minus the entropy of their
     counts, in nats (infinite if there is none). A perfect model has limits: in the plane its share is
     1 - exp(-threshold^2 / 2), .98889 for 3, and n samples have a reverse KL near (K - 1) / 2n. Raises ``ValueError``
-    for shapes that do not fit, for numbers that are not finite, and for a ``std`` or ``threshold`` that is not positive
-    (Lin et al., 2018, arXiv:1712.04086).
+    for shapes that do not fit, centers that repeat, numbers that are not finite, and a ``std`` or ``threshold`` that is
+    not positive (Lin et al., 2018, arXiv:1712.04086).
     """
     if _checks.tensor("centers", centers).ndim != 2:
         _checks.fail("centers", "shape (K, d)", f"shape {tuple(centers.shape)}")
+    distinct = len({tuple(center) for center in centers.tolist()})
+    if distinct < len(centers):
+        _checks.fail("centers", "distinct rows", f"{distinct} distinct ones of {len(centers)}")
     if _checks.tensor("samples", samples).shape[1:] != centers.shape[1:]:
         _checks.fail("samples", f"shape (n, {centers.shape[1]}) like centers", f"shape {tuple(samples.shape)}")
     radius = _checks.positive("std", std) * _checks.positive("threshold", threshold)
@@ -40,5 +43,5 @@ def mode_coverage(samples: Tensor, centers: Tensor, std: float, threshold: float
     return ModeCoverage(
         modes=int((counts > 0).sum()),
         high_quality=total / len(samples),
-        reverse_kl=math.log(len(centers)) + torch.xlogy(shares, shares).sum().item() if total else math.inf,
+        reverse_kl=max(0.0, math.log(len(centers)) + torch.xlogy(shares, shares).sum().item()) if total else math.inf,
     )

@@ -79,6 +79,7 @@ def test_narrow_modes_far_from_the_origin_keep_their_precision():
         ({"samples": torch.full((5, 2), math.nan)}, r"^samples: expected finite numbers"),
         ({"samples": torch.zeros(0, 2)}, r"^samples: expected a tensor with at least one element"),
         ({"centers": torch.zeros(2)}, r"^centers: expected shape \(K, d\), got shape \(2,\)"),
+        ({"centers": torch.zeros(3, 2)}, r"^centers: expected distinct rows, got 1 distinct ones of 3"),
         ({"std": 0.0}, r"^std: expected a finite number above 0"),
         ({"threshold": -1.0}, r"^threshold: expected a finite number above 0"),
     ],
@@ -87,3 +88,9 @@ def test_errors_name_the_argument(change, message):
     good = {"samples": torch.zeros(5, 2), "centers": SQUARE, "std": 0.1}
     with pytest.raises(ValueError, match=message):
         mode_coverage(**(good | change))
+
+
+@pytest.mark.parametrize("modes", range(2, 60))
+def test_even_counts_have_no_divergence_and_never_a_negative_one(modes):
+    centers = torch.stack([torch.arange(modes), torch.zeros(modes)], 1)
+    assert 0 <= mode_coverage(centers, centers, 0.1).reverse_kl < 1e-12
