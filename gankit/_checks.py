@@ -1,8 +1,9 @@
 """Input checks that the modules share: ``ValueError`` with the argument, what was expected and what came."""
 
 import math
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,3 +68,43 @@ def positive_integer(argument: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         fail(argument, "a whole number of at least 1", repr(value))
     return value
+
+
+def array(argument: str, value: Any, axes: int) -> np.ndarray:
+    """Finite numbers, at least one, along so many ``axes``, as float64: from an array, a tensor or lists."""
+    try:
+        numbers = np.asarray(value.detach().cpu().double() if isinstance(value, Tensor) else value)
+        if numbers.dtype.kind not in "biuf":
+            raise TypeError
+    except (TypeError, ValueError):
+        fail(argument, "real numbers", type(value).__name__)
+    if numbers.ndim != axes or numbers.size == 0:
+        fail(argument, f"a non-empty array with {axes} axes", f"shape {numbers.shape}")
+    if not np.isfinite(numbers).all():
+        fail(argument, "finite numbers", f"{int((~np.isfinite(numbers)).sum())} NaN or infinite of {numbers.size}")
+    return numbers.astype(np.float64, copy=False)
+
+
+def precision(value: Any) -> float:
+    """The rounding unit of the numbers as they came: float32 histograms sum to 1 in float32 only."""
+    if isinstance(value, Tensor):
+        return torch.finfo(value.dtype).eps if value.is_floating_point() else np.finfo(float).eps
+    kind = np.asarray(value).dtype
+    return float(np.finfo(kind if kind.kind == "f" else float).eps)
+
+
+def masses(first: str, a: Any, n: int, second: str, b: Any, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Non-negative masses (n,) and (m,) of the same positive total up to rounding, as float64 of exactly one total."""
+    unit = max(precision(a), precision(b))
+    one, other = array(first, a, 1), array(second, b, 1)
+    for argument, weights, count in ((first, one, n), (second, other, m)):
+        if len(weights) != count:
+            fail(argument, f"shape ({count},), a mass for each point", f"shape {weights.shape}")
+        if weights.min() < 0:
+            fail(argument, "non-negative masses", f"a smallest entry of {weights.min():.3g}")
+    total = one.sum()
+    if total == 0:
+        fail(first, "a positive total mass", "only zeros")
+    if abs(other.sum() - total) > 8 * math.sqrt(max(n, m)) * unit * total:
+        fail(second, f"the total mass {total:.9g} of {first}", f"{other.sum():.9g}")
+    return one, other * (total / other.sum())
