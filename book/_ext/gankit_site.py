@@ -74,6 +74,17 @@ def _name_solutions(app: Sphinx, doctree: nodes.document) -> None:
             cell["prompt_show"], cell["prompt_hide"] = "Show the solution's code", "Hide the solution's code"
 
 
+_LITERAL = re.compile(r"(``.*?``)")
+
+
+def keep_bars(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    # In a docstring |x| is an absolute value; reStructuredText would look for a substitution of that name.
+    for i, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = _LITERAL.split(line)
+            lines[i] = "".join(part if k % 2 else part.replace("|", r"\|") for k, part in enumerate(parts))
+
+
 _ANCHOR = re.compile(r"</?a\b[^>]*>")
 
 # (what is written, what it should be); most reasons are the names of axe's rules.
@@ -119,6 +130,7 @@ def _drop_unused_scripts(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     _repair_codeautolink()
     _repair_proof_links()
+    app.connect("autodoc-process-docstring", keep_bars)
     app.connect("doctree-read", _every_id_is_a_target)
     app.connect("doctree-read", _name_solutions)
     app.connect("doctree-resolved", _drop_repeated_ids)

@@ -6,6 +6,7 @@ from docutils import nodes
 from gankit_executed import seeds_line, tolerance
 from gankit_math import glue, render
 from gankit_prose import rewrite
+from gankit_site import keep_bars
 from sphinx.errors import ExtensionError
 
 THEOREM = (
@@ -109,3 +110,9 @@ def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):
         source.write_text(text)
         names.append(gankit_cache.cache_path())
     assert names[0] == names[2] != names[1]
+
+
+def test_a_docstring_may_write_absolute_values():
+    lines = ["at most |x| + |y|, in ``a | b``", ">>> 1 | 2"]
+    keep_bars(None, "function", "f", None, None, lines)
+    assert lines == [r"at most \|x\| + \|y\|, in ``a | b``", ">>> 1 | 2"]
