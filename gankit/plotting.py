@@ -77,7 +77,7 @@ def bars(series: Mapping[str, Tensor], *, x: str, y: str) -> Figure:
         axes.bar(places, heights.tolist(), width, label=name)
         axes.set_xticks(range(len(heights)))
     axes.set(xlabel=x, ylabel=y)
-    figure.legend(loc="outside upper center", ncols=len(series))
+    figure.legend(loc="outside upper center", ncols=min(len(series), 4))
     return figure
 
 

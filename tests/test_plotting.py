@@ -79,6 +79,13 @@ def test_bars_stand_side_by_side_around_their_place():
         assert right.get_x() == pytest.approx(k, abs=1e-6)
 
 
+def test_the_legend_of_many_bars_stays_inside():
+    figure = plotting.bars({f"a long name {k}": torch.rand(3) for k in range(4)} | {"e": torch.ones(3)}, x="x", y="y")
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
 def test_histograms_and_scatters_have_a_panel_for_each_title():
     values = torch.tensor([0.1, 0.1, 0.9])
     panels = {"before": {"data": values}, "after": {"data": values, "model": values}}
