@@ -65,6 +65,7 @@ def _every_id_is_a_target(app: Sphinx, doctree: nodes.document) -> None:
         names = [*node["ids"]] if not isinstance(node, nodes.raw) else re.findall(r'id="(claim-[\w-]+)"', node.astext())
         for name in names:
             targets.setdefault(name, (node.line or 0, name, name))
+            targets.setdefault(name.removeprefix("equation-"), (node.line or 0, name, name))
 
 
 def _name_solutions(app: Sphinx, doctree: nodes.document) -> None:
