@@ -46,8 +46,8 @@ def gradient_penalty(
 def dragan_penalty(critic: nn.Module, real: Tensor, *, width: float, target: float = 1.0) -> Tensor:
     """E (|grad V(x + d)| - target)^2 at the data ``real`` (N, ...) with d ~ N(0, width^2 I): a scalar.
 
-    The width is in the data's unit. Raises ``ValueError`` for a width that is not positive, a negative target, and as ``gradient_norms`` does
-    (Kodali et al., 2017, arXiv:1705.07215).
+    The width is in the data's unit. Raises ``ValueError`` for a width that is not positive, a negative target, and as
+    ``gradient_norms`` does (Kodali et al., 2017, arXiv:1705.07215).
     """
     _checks.positive("width", width)
     return _mean_excess(critic, real + width * torch.randn_like(real), target, one_sided=False)
@@ -112,7 +112,7 @@ def spectrally_normalized(network: nn.Module) -> nn.Module:
 
     The layers of ``network`` are changed in place, and it is returned. A linear network of such layers with 1-Lipschitz
     activations is 1-Lipschitz; for a convolution sigma_max is that of its reshaped kernel, and the operator's norm may
-    be larger. Raises ``ValueError`` for a network that has no such layer, or is normalized already (Miyato et al., 2018,
+    be larger. Raises ``ValueError`` for a network without such a layer, or normalized already (Miyato et al., 2018,
     arXiv:1802.05957).
     """
     layers = [layer for layer in network.modules() if isinstance(layer, LAYERS)]
