@@ -4,17 +4,20 @@ Lin et al. (2018, arXiv:1712.04086) train on a ring (radius 1, standard deviatio
 deviation 0.05), 100,000 points each, for 400,000 rounds, and judge 2,500 samples: modes found, share within three
 standard deviations of a mode, and reverse KL of the modes' histogram. Data and measures are the same here.
 
-    python benchmarks/mixtures.py                       # both sets, one seed, about two minutes on one core
+    python benchmarks/mixtures.py                       # both sets, one seed, about four minutes on one core
     python benchmarks/mixtures.py --seeds 10            # the table of benchmarks/README.md
     python benchmarks/mixtures.py --ablation --seeds 3  # the grid, without one ingredient at a time
 
 The game is the book's: the non-saturating loss, alternating steps, Adam. The ingredients, each of which can be left out
 (--without NAME):
 
-    bits     the noise has six fair coins beside two Gaussians: its support falls into pieces, as that of the data does.
-             A connected noise must leave a bridge of samples between any two modes
-    spread   the critic's first layer starts with steep tanh units whose centers lie on data points
+    bits     the noise has eight fair coins beside two Gaussians: its support falls into pieces, as that of the data
+             does. A connected noise must leave a bridge of samples between any two modes
+    steep    the generator's first layer starts three times as large, so that its pieces can part
+    spread   the critic's first layer starts with tanh units whose centers lie on data points
+    scales   the slopes of these units run from 2 to 60 (without it: 4), so that they resolve single modes
     fake     R1's penalty also at the fake points, not at the real ones alone
+    fade     the penalty's weight falls from 0.1 to 0.01
     rates    the critic's rate is twice the generator's
     decay    both rates fall linearly to zero
     average  samples come from a running average of the generator
@@ -43,8 +46,9 @@ from gankit.networks import mlp
 from gankit.training import adversarial_training, ema
 
 LAWS = {"ring": (ring(), 0.01), "grid": (grid(), 0.05)}
-ROUNDS = {"ring": 3000, "grid": 7000}
-INGREDIENTS = ("bits", "spread", "fake", "rates", "decay", "average")
+ROUNDS = {"ring": 3500, "grid": 12_000}
+INGREDIENTS = ("bits", "steep", "spread", "scales", "fake", "fade", "rates", "decay", "average")
+WIDTH = 128  # units of each hidden layer
 PUBLISHED = {  # modes, share of high quality in %, reverse KL: PacGAN's Table 1, mean of ten runs
     "ring": {"GAN": (6.3, 98.2, 0.45), "ALI": (6.6, 97.6, 0.36), "PacGAN2": (7.9, 95.6, 0.07),
              "PacGAN3": (7.8, 97.7, 0.10), "PacGAN4": (7.8, 95.9, 0.07)},
@@ -70,53 +74,55 @@ def width(samples: Tensor, centers: Tensor, std: float) -> float:
     return distance[distance <= 3 * std].square().mean().sqrt().item()
 
 
+def players(points: Tensor, bits: int, without: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """A generator and a critic whose first layers start at the scales of the data (N, 2)."""
+    generator = mlp(2 + bits, WIDTH, WIDTH, WIDTH, 2, activation=nn.Tanh)
+    critic = mlp(2, WIDTH, WIDTH, WIDTH, 1, activation=nn.Tanh)
+    with torch.no_grad():
+        if without != "steep":
+            generator[0].weight *= 3
+        if without != "spread":
+            slopes = torch.full((WIDTH,), 4.0) if without == "scales" else 2 * 30 ** torch.rand(WIDTH)
+            critic[0].weight.copy_(torch.randn(WIDTH, 2) * slopes[:, None])
+            critic[0].bias.copy_(-(critic[0].weight * points[:WIDTH]).sum(1))
+    return generator, critic
+
+
 def run(name: str, seed: int, without: str = "") -> Row:
     """Train one GAN on one of the two laws, and judge 2,500 of its samples."""
     torch.manual_seed(seed)
     law, std = LAWS[name]
     centers: Tensor = law.component_distribution.base_dist.loc
     points = law.sample((100_000,))
-    scale, bits, begin = points.std(), 0 if without == "bits" else 6, time.process_time()
-    generator = mlp(2 + bits, 128, 128, 128, 2, activation=nn.Tanh)
-    critic = mlp(2, 128, 128, 128, 1, activation=nn.Tanh)
-    if without != "spread":
-        first: nn.Linear = critic[0]
-        with torch.no_grad():
-            first.weight.normal_(0, 4)
-            first.bias.copy_(-(first.weight * points[:128] / scale).sum(1))
+    scale, bits, begin = points.std(), 0 if without == "bits" else 8, time.process_time()
+    generator, critic = players(points / scale, bits, without)
+    average, rounds, now = copy.deepcopy(generator), ROUNDS[name], 0
 
     def noise(n: int) -> Tensor:
         return torch.cat([torch.randn(n, 2), torch.randint(0, 2, (n, bits)) * 2.0 - 1], 1)
 
     def penalty(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        if without == "fake":
-            return 0.1 * r1_penalty(critic, real)
-        return 0.1 * r1_penalty(critic, torch.cat([real, fake]))
+        weight = 0.1 if without == "fade" else 0.1 ** (1 + now / rounds)
+        return weight * r1_penalty(critic, real if without == "fake" else torch.cat([real, fake]))
 
     rates = {"generator_optimizer": 1e-3, "critic_optimizer": 1e-3 if without == "rates" else 2e-3}
-    networks = {"generator_optimizer": generator, "critic_optimizer": critic}
     optimizers = {
-        key: torch.optim.Adam(networks[key].parameters(), rate, betas=(0.5, 0.99), fused=True)
-        for key, rate in rates.items()
+        key: torch.optim.Adam(network.parameters(), rates[key], betas=(0.5, 0.99), fused=True)
+        for key, network in zip(rates, (generator, critic), strict=True)
     }
     end = 1.0 if without == "decay" else 0.0
-    schedules = [torch.optim.lr_scheduler.LinearLR(o, 1.0, end, ROUNDS[name]) for o in optimizers.values()]
-    average = copy.deepcopy(generator)
+    schedules = [torch.optim.lr_scheduler.LinearLR(o, 1.0, end, rounds) for o in optimizers.values()]
+    data = stream(points / scale, 256)
     game = adversarial_training(
-        generator,
-        critic,
-        loss=NON_SATURATING,
-        data=stream(points / scale, 256),
-        noise=noise,
-        penalty=penalty,
-        **optimizers,
+        generator, critic, loss=NON_SATURATING, data=data, noise=noise, penalty=penalty, **optimizers
     )
-    for step in islice(game, ROUNDS[name]):
+    for step in islice(game, rounds):
+        now = step.index
         ema(average, generator, 0.0 if without == "average" else 0.99)
         for schedule in schedules:
             schedule.step()
-        if step.index % 500 == 0:
-            print(f"\r{name} seed {seed}: round {step.index} of {ROUNDS[name]}", end="", flush=True)
+        if now % 500 == 0:
+            print(f"\r{name} seed {seed}: round {now} of {rounds}", end="", flush=True)
     print("\r" + " " * 60 + "\r", end="")
     with torch.no_grad():
         samples = average(noise(2500)) * scale
