@@ -7,7 +7,8 @@ A notebook reads well in Colab, JupyterLab and on GitHub without any extension::
     <!-- end theorem -->
 
 and the site shows a numbered box with the anchor ``#optimal-discriminator``. ``<!-- label: eq-name -->`` on the line
-after a display formula numbers it. A ``<details>`` block inside a box, or ``<!-- proof: folded -->``, folds it.
+after a display formula numbers it, and ``<!-- lab: name -->`` makes room for the page's script ``name-lab.js``. A
+``<details>`` block inside a box, or ``<!-- proof: folded -->``, folds it.
 """
 
 import json
@@ -25,6 +26,7 @@ _BLOCK = re.compile(
 _LEFT_OVER = re.compile(rf"<!-- (?:end )?(?:{_ANY})\b.*?-->")
 _LEAD = re.compile(r"\A\s*(?:\*\*|\*)(?P<name>\w+)(?:\s*\((?P<title>.*?)\))?\.?(?:\*\*|\*)\s*", re.S)
 _DETAILS = re.compile(r"\A\s*<details>\s*<summary>.*?</summary>\s*(?P<body>.*?)\s*</details>\s*\Z", re.S)
+_LAB = re.compile(r"^<!-- lab: ([\w-]+) -->[ \t]*$", re.M)
 _EQUATION = re.compile(r"^\$\$[ \t]*\n<!-- label: ([\w-]+) -->[ \t]*$", re.M)
 
 
@@ -57,6 +59,7 @@ def rewrite(text: str, where: str = "?") -> str:
         return _directive(name, title, [f":label: {label}", *options], body)
 
     result = _BLOCK.sub(box, _EQUATION.sub(r"$$ (\1)", text))
+    result = _LAB.sub(lambda match: _directive("raw", " html", [], f'<div class="{match[1]}-lab"></div>'), result)
     if left := _LEFT_OVER.search(result):
         raise ExtensionError(f"{where}: unpaired marker {left[0]}")
     return result

@@ -242,12 +242,12 @@ def paired_markers(notebook: Notebook) -> Iterator[Problem]:
                 if text[4:] != opened:
                     yield index, f"has <!-- {text} --> where {opened or 'nothing'} is open"
                 opened = None
-            elif not (marker := OPENS.match(text)) or marker["kind"] not in KINDS | {"label"}:
+            elif not (marker := OPENS.match(text)) or marker["kind"] not in KINDS | {"label", "lab"}:
                 yield index, f"has the unknown comment <!-- {text[:40]} -->"
             else:
                 for words in label_problems(marker["kind"], marker["label"]):
                     yield index, words
-                if marker["kind"] != "label":
+                if marker["kind"] not in {"label", "lab"}:
                     if opened:
                         yield index, f"opens {marker['kind']} inside {opened}"
                     opened = marker["kind"]
@@ -256,7 +256,7 @@ def paired_markers(notebook: Notebook) -> Iterator[Problem]:
 
 
 def label_problems(kind: str, label: str | None) -> Iterator[str]:
-    if kind in LABELED | {"label"} and not label:
+    if kind in LABELED | {"label", "lab"} and not label:
         yield f"has a {kind} without a label"
     if label and not KEBAB.match(label):
         yield f"has the label {label!r}; labels are in kebab-case"

@@ -112,6 +112,10 @@ def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):
     assert names[0] == names[2] != names[1]
 
 
+def test_a_lab_gets_its_place():
+    assert '<div class="transport-lab"></div>' in rewrite("Try it.\n\n<!-- lab: transport -->\n\nOn.")
+
+
 def test_a_docstring_may_write_absolute_values():
     lines = ["at most |x| + |y|, in ``a | b``", ">>> 1 | 2"]
     keep_bars(None, "function", "f", None, None, lines)

@@ -1,13 +1,19 @@
 """The site in a real browser: what a reader sees, wide and narrow, light and dark, with the network closed."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import check_site
 import execute
+import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, Page
+
+from gankit.divergences import JENSEN_SHANNON, KL, TOTAL_VARIATION
+from gankit.transport import wasserstein_1d
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [f"{name}.html" for name in execute.entries()]
@@ -147,3 +153,43 @@ def test_only_formulas_that_scroll_stop_the_keyboard(browser: Browser, address: 
             )
             assert any(scrolls for scrolls, _ in boxes) == expected
             assert all(scrolls == stops for scrolls, stops in boxes)
+
+
+def test_the_transport_lab_computes_what_gankit_computes(browser: Browser, address: str):
+    rng = np.random.default_rng(0)
+    places = np.arange(6.0)
+    with opened(browser, f"{address}/book/transport/optimal-transport.html", 360) as (page, complaints):
+        for round_ in range(20):
+            weights = rng.integers(0, 11, size=12) * rng.integers(0, 2, size=12)
+            weights[[round_ % 6, 6 + (round_ + 1) % 6]] += 1
+            page.evaluate(
+                "values => document.querySelectorAll('.transport-lab input').forEach((input, k) => {"
+                "input.value = values[k]; input.dispatchEvent(new Event('input')); })",
+                [int(weight) for weight in weights.clip(max=10)],
+            )
+            found = json.loads(page.locator(".transport-lab").get_attribute("data-result") or "")
+            p, q = (law / law.sum() for law in np.split(weights.clip(max=10).astype(float), 2))
+            w = wasserstein_1d(places, places, x_weights=p, y_weights=q)
+            plan, f = np.array(found["plan"]), np.array(found["f"])
+            assert found["W₁"] == pytest.approx(w, abs=1e-6)
+            assert plan.sum(1) == pytest.approx(p, abs=1e-6) and plan.sum(0) == pytest.approx(q, abs=1e-6)
+            assert (plan * abs(places[:, None] - places)).sum() == pytest.approx(w, abs=1e-6)
+            assert (p - q) @ f == pytest.approx(w, abs=1e-6) and abs(np.diff(f)).max() <= 1 + 1e-9
+            for name, divergence in (("TV", TOTAL_VARIATION), ("JSD", JENSEN_SHANNON), ("KL(P ‖ Q)", KL)):
+                exact = divergence.between(torch.tensor(p), torch.tensor(q)).item()
+                assert float(found[name]) == pytest.approx(exact, abs=1e-6)
+        assert complaints == []
+
+
+def test_the_transport_lab_works_by_keys_and_says_what_it_shows(browser: Browser, address: str):
+    with opened(browser, f"{address}/book/transport/optimal-transport.html") as (page, _):
+        words = page.locator(".transport-lab .words")
+        before = words.inner_text()
+        page.locator(".transport-lab input").first.focus()
+        page.keyboard.press("ArrowLeft")
+        after = words.inner_text()
+        assert before != after and "W₁ = " in after and "best critic" in after
+        for slider in page.locator(".transport-lab fieldset").first.locator("input").all():
+            slider.focus()
+            page.keyboard.press("Home")
+        assert "positive weight" in words.inner_text()
