@@ -1,5 +1,7 @@
 """How fast a critic changes, and ways to keep it from changing too fast: penalties, projections, normalized layers."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -8,10 +10,12 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from . import _checks
 
+Critic = Callable[[Tensor], Tensor]
+
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def gradient_norms(critic: nn.Module, points: Tensor) -> Tensor:
+def gradient_norms(critic: Critic, points: Tensor) -> Tensor:
     """Norm of grad_x V(x) at each of the ``points`` (N, ...): shape (N,), differentiable by the critic's parameters.
 
     Raises ``ValueError`` if the critic does not answer with one score a point, or holds batch normalization in training
@@ -21,7 +25,7 @@ def gradient_norms(critic: nn.Module, points: Tensor) -> Tensor:
     return norms
 
 
-def lipschitz_lower_bound(critic: nn.Module, points: Tensor) -> float:
+def lipschitz_lower_bound(critic: Critic, points: Tensor) -> float:
     """max_x |grad V(x)| over the ``points`` (N, ...): the critic's Lipschitz constant is at least this.
 
     Raises ``ValueError`` as ``gradient_norms`` does.
@@ -30,7 +34,7 @@ def lipschitz_lower_bound(critic: nn.Module, points: Tensor) -> float:
 
 
 def gradient_penalty(
-    critic: nn.Module, real: Tensor, fake: Tensor, *, target: float = 1.0, one_sided: bool = False
+    critic: Critic, real: Tensor, fake: Tensor, *, target: float = 1.0, one_sided: bool = False
 ) -> Tensor:
     """E (|grad V(x)| - target)^2 at x = (1 - e) real + e fake, e ~ U[0, 1] for each of the N pairs: a scalar.
 
@@ -43,7 +47,7 @@ def gradient_penalty(
     return _mean_excess(critic, torch.lerp(real, fake, weight), target, one_sided)
 
 
-def dragan_penalty(critic: nn.Module, real: Tensor, *, width: float, target: float = 1.0) -> Tensor:
+def dragan_penalty(critic: Critic, real: Tensor, *, width: float, target: float = 1.0) -> Tensor:
     """E (|grad V(x + d)| - target)^2 at the data ``real`` (N, ...) with d ~ N(0, width^2 I): a scalar.
 
     The width is in the data's unit. Raises ``ValueError`` for a width that is not positive, a negative target, and as
@@ -53,7 +57,7 @@ def dragan_penalty(critic: nn.Module, real: Tensor, *, width: float, target: flo
     return _mean_excess(critic, real + width * torch.randn_like(real), target, one_sided=False)
 
 
-def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
+def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     """Mean squared norm of grad_x V(x) over the points ``real`` (N, ...), a scalar; its usual weight is gamma / 2.
 
     No square root is taken, so that its gradient is finite where the critic is flat. Raises ``ValueError`` as
@@ -62,15 +66,16 @@ def r1_penalty(critic: nn.Module, real: Tensor) -> Tensor:
     return _slopes(critic, real).flatten(1).square().sum(1).mean()
 
 
-def _mean_excess(critic: nn.Module, points: Tensor, target: float, one_sided: bool) -> Tensor:
+def _mean_excess(critic: Critic, points: Tensor, target: float, one_sided: bool) -> Tensor:
     if not target >= 0:
         _checks.fail("target", "a slope of at least 0", target)
     excess = gradient_norms(critic, points) - target
     return (excess.relu() if one_sided else excess).square().mean()
 
 
-def _slopes(critic: nn.Module, points: Tensor) -> Tensor:
-    if any(isinstance(layer, _BatchNorm) and layer.training for layer in critic.modules()):
+def _slopes(critic: Critic, points: Tensor) -> Tensor:
+    layers = critic.modules() if isinstance(critic, nn.Module) else ()
+    if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
         _checks.fail("critic", "no batch normalization in training mode, which mixes the points", "a layer of it")
     points = points.detach().requires_grad_()
     scores = critic(points)
