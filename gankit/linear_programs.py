@@ -31,7 +31,7 @@ def least_cost_flow(
     result = linprog(lengths / span, A_eq=incidence, b_eq=supply / unit, method="highs-ds", options=precise)
     if result.status != 0:
         raise ArithmeticError(f"HiGHS did not solve the linear program: {result.message}")
-    return unit * result.x, span * result.eqlin.marginals
+    return unit * result.x.clip(0), span * result.eqlin.marginals  # HiGHS allows itself -1e-10
 
 
 def generated_flow(

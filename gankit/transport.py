@@ -124,6 +124,7 @@ def wasserstein_1d(
     from_x, from_y = np.argsort(x), np.argsort(y)
     rows, columns, moved = northwest_corner(a[from_x], b[from_y])
     distances = np.abs(x[from_x][rows] - y[from_y][columns])
+    moved[moved < 4 * len(moved) * np.finfo(float).eps * moved.sum()] = 0  # rounding of sums, which a large p blows up
     reach = distances.max() or 1.0  # its p-th power may overflow
     return float(reach * (moved @ (distances / reach) ** p) ** (1 / p))
 

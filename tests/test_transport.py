@@ -219,7 +219,7 @@ def test_wasserstein_1d_agrees_with_scipy_pot_and_the_program(first, second, p):
     found = wasserstein_1d(x, y, p, x_weights=a, y_weights=b)
     assert found**p == pytest.approx(ot.wasserstein_1d(x, y, a, b, p=p), rel=1e-10, abs=1e-10)
     assert found**p == pytest.approx(solve_transport(a, b, np.abs(x[:, None] - y) ** p).cost, rel=1e-7, abs=1e-7)
-    assert found == pytest.approx(wasserstein_1d(y, x, p, x_weights=b, y_weights=a), rel=1e-10)
+    assert found**p == pytest.approx(wasserstein_1d(y, x, p, x_weights=b, y_weights=a) ** p, rel=1e-10, abs=1e-10)
     if p == 1:
         assert found == pytest.approx(wasserstein_distance(x, y, a, b), abs=1e-10)
 
@@ -229,7 +229,9 @@ def test_wasserstein_1d_moves_and_scales_with_the_points(first, shift, scale, p)
     x, a = first
     assert wasserstein_1d(x, x + shift, p, x_weights=a, y_weights=a) == pytest.approx(abs(shift), abs=1e-9)
     plain = wasserstein_1d(x, np.zeros(1), p, x_weights=a)
-    assert wasserstein_1d(scale * x, np.zeros(1), p, x_weights=a) == pytest.approx(abs(scale) * plain, abs=1e-9)
+    # A negative scale adds the masses up from the other end: 1e-16 of a mass of 1e-9, and then the root.
+    scaled = wasserstein_1d(scale * x, np.zeros(1), p, x_weights=a)
+    assert scaled == pytest.approx(abs(scale) * plain, rel=1e-6, abs=1e-9)
 
 
 def test_wasserstein_1d_of_equal_weights_pairs_sorted_points():
