@@ -40,6 +40,7 @@ MAX_LINES, MAX_CELL_LINES, WORDS, MIN_EXERCISES = 200, 25, (900, 2800), 3
 
 CLAIMED = {"theorem", "proposition", "lemma", "corollary"}
 LABELED = CLAIMED | {"definition", "remark", "example", "algorithm", "assumption", "exercise", "solution"}
+SINGLE = {"label", "lab"}  # markers without an end
 KINDS = LABELED | {"proof"}  # gankit_prose makes the boxes of these; a proof has no label, but may be "folded"
 COMMENT = re.compile(r"<!--\s*(?P<text>.*?)\s*-->", re.S)
 OPENS = re.compile(r"(?P<kind>[a-z]+)(?:: (?P<label>\S+))?$")
@@ -242,12 +243,12 @@ def paired_markers(notebook: Notebook) -> Iterator[Problem]:
                 if text[4:] != opened:
                     yield index, f"has <!-- {text} --> where {opened or 'nothing'} is open"
                 opened = None
-            elif not (marker := OPENS.match(text)) or marker["kind"] not in KINDS | {"label", "lab"}:
+            elif not (marker := OPENS.match(text)) or marker["kind"] not in KINDS | SINGLE:
                 yield index, f"has the unknown comment <!-- {text[:40]} -->"
             else:
                 for words in label_problems(marker["kind"], marker["label"]):
                     yield index, words
-                if marker["kind"] not in {"label", "lab"}:
+                if marker["kind"] not in SINGLE:
                     if opened:
                         yield index, f"opens {marker['kind']} inside {opened}"
                     opened = marker["kind"]
@@ -256,7 +257,7 @@ def paired_markers(notebook: Notebook) -> Iterator[Problem]:
 
 
 def label_problems(kind: str, label: str | None) -> Iterator[str]:
-    if kind in LABELED | {"label", "lab"} and not label:
+    if kind in LABELED | SINGLE and not label:
         yield f"has a {kind} without a label"
     if label and not KEBAB.match(label):
         yield f"has the label {label!r}; labels are in kebab-case"
