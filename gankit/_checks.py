@@ -5,7 +5,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
+
+Numbers = ArrayLike | Tensor
 
 
 def fail(argument: str, expected: str, got: object) -> NoReturn:

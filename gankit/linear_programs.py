@@ -81,6 +81,15 @@ def northwest_corner(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return rows, columns, np.diff(starts, append=a.sum()).clip(0)
 
 
+def best_prices(prices: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """min_i C_ij - prices_i (m,) for prices (n,): the most that the sinks may charge. No second matrix is made."""
+    best = np.full(cost.shape[1], np.inf)
+    for start in range(0, len(cost), 64):
+        rows = slice(start, start + 64)
+        np.minimum(best, (cost[rows] - prices[rows, None]).min(0), out=best)
+    return best
+
+
 def entropic_prices(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Feasible phi (n,), psi (m,) close to the dual optimum: Sinkhorn's scalings at five falling temperatures.
 
@@ -88,16 +97,16 @@ def entropic_prices(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.
     """
     psi = np.zeros(len(b))
     for temperature in np.geomspace(1e-1, 1e-3, 5) * (np.ptp(cost) or 1.0):
-        phi = (cost - psi).min(1)
-        psi = (cost - phi[:, None]).min(0)
+        phi = best_prices(psi, cost.T)
+        psi = best_prices(phi, cost)
         kernel = np.exp((phi[:, None] + psi - cost) / temperature)  # every row and column has a 1: no sum underflows
         columns = np.ones(len(b))
         for _ in range(60):
             rows = a / (kernel @ columns)
             columns = b / (rows @ kernel)
         psi = psi + temperature * np.log(columns)
-    phi = (cost - psi).min(1)
-    return phi, (cost - phi[:, None]).min(0)
+    phi = best_prices(psi, cost.T)
+    return phi, best_prices(phi, cost)
 
 
 def margin_matrix(n: int, m: int) -> sparray:

@@ -45,3 +45,20 @@ def mode_coverage(samples: Tensor, centers: Tensor, std: float, threshold: float
         high_quality=total / len(samples),
         reverse_kl=max(0.0, math.log(len(centers)) + torch.xlogy(shares, shares).sum().item()) if total else math.inf,
     )
+
+
+def modes_held(samples: Tensor, centers: Tensor, least: float = 0.02) -> int:
+    """How many rows of ``centers`` (K, d) are the nearest one to more than a share ``least`` of ``samples`` (n, d).
+
+    Unlike ``mode_coverage`` it needs no width of the modes and no sample of high quality, so it counts for models that
+    are still crude. Raises ``ValueError`` for shapes that do not fit, numbers that are not finite, and a ``least`` that
+    is no share.
+    """
+    if _checks.tensor("centers", centers).ndim != 2:
+        _checks.fail("centers", "shape (K, d)", f"shape {tuple(centers.shape)}")
+    if _checks.tensor("samples", samples).shape[1:] != centers.shape[1:]:
+        _checks.fail("samples", f"shape (n, {centers.shape[1]}) like centers", f"shape {tuple(samples.shape)}")
+    if not 0 <= least < 1:
+        _checks.fail("least", "a share from 0 to below 1", least)
+    nearest = torch.cdist(samples, centers.to(samples)).argmin(1)
+    return int((torch.bincount(nearest, minlength=len(centers)) > least * len(samples)).sum())

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from . import _checks
+from ._checks import Numbers
 from .linear_programs import cheapest, generated_flow, least_cost_flow
-
-Numbers = ArrayLike | Tensor
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import ot
-from numpy.typing import ArrayLike
-from torch import Tensor
+from scipy.spatial.distance import cdist
 
 from . import _checks
-from .linear_programs import cheapest, entropic_prices, generated_flow, northwest_corner
+from ._checks import Numbers
+from .linear_programs import best_prices, cheapest, entropic_prices, generated_flow, northwest_corner
 from .potentials import Potential as Potential
 from .potentials import graph_potential as graph_potential
 from .potentials import kantorovich_potential as kantorovich_potential
-
-Numbers = ArrayLike | Tensor
 
 SIMPLEX_ITERATIONS = 1_000_000_000  # POT's own cap, 100,000, is too low for some thousand points
 
@@ -50,14 +48,17 @@ def solve_transport(a: Numbers, b: Numbers, cost: Numbers, *, method: str = "lp"
     if method not in ("lp", "simplex"):
         _checks.fail("method", "'lp' or 'simplex'", repr(method))
     a, b, cost = _problem(a, b, cost)
-    rows, columns = np.flatnonzero(a), np.flatnonzero(b)
-    inside = np.ix_(rows, columns)
-    plan, phi = np.zeros(cost.shape), np.full(len(a), -np.inf)
     solve = _linear_program if method == "lp" else _network_simplex
-    plan[inside], phi[rows] = solve(a[rows], b[columns], cost[inside])
+    if a.all() and b.all():
+        plan, phi = solve(a, b, cost)
+    else:
+        rows, columns = np.flatnonzero(a), np.flatnonzero(b)
+        inside = np.ix_(rows, columns)
+        plan, phi = np.zeros(cost.shape), np.full(len(a), -np.inf)
+        plan[inside], phi[rows] = solve(a[rows], b[columns], cost[inside])
     answer = _completed(a, b, cost, plan, phi)
     gap = answer.cost - (a @ answer.phi + b @ answer.psi)
-    if not abs(gap) <= 1e-9 * a.sum() * (np.abs(cost).max() or 1.0):
+    if not abs(gap) <= 1e-9 * a.sum() * (max(cost.max(), -cost.min()) or 1.0):
         raise ArithmeticError(f"primal and dual differ by {gap:.3g}: the answer is not optimal")
     return answer
 
@@ -77,10 +78,10 @@ def _linear_program(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.
 
 
 def _network_simplex(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    least = cost.min()  # POT calls some problems with negative costs infeasible: [[-2]], say
+    least = min(cost.min(), 0.0)  # POT calls some problems with negative costs infeasible: [[-2]], say
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said again, as an error, below
-        plan, log = ot.emd(a, b, cost - least, numItermax=SIMPLEX_ITERATIONS, log=True)
+        plan, log = ot.emd(a, b, cost - least if least else cost, numItermax=SIMPLEX_ITERATIONS, log=True)
     if log["warning"] is not None:
         raise ArithmeticError(f"POT's network simplex did not solve the problem: {log['warning']}")
     return plan, log["u"] + least
@@ -88,8 +89,8 @@ def _network_simplex(a: np.ndarray, b: np.ndarray, cost: np.ndarray) -> tuple[np
 
 def _completed(a: np.ndarray, b: np.ndarray, cost: np.ndarray, plan: np.ndarray, phi: np.ndarray) -> Transport:
     """With the best psi for phi, then the best phi for psi: feasible everywhere. Unknown prices come as -inf."""
-    psi = (cost - phi[:, None]).min(0)
-    phi = (cost - psi).min(1)
+    psi = best_prices(phi, cost)
+    phi = best_prices(psi, cost.T)
     shift = (b @ psi - a @ phi) / (a.sum() + b.sum())
     return Transport(float(np.vdot(cost, plan)), plan, phi + shift, psi - shift)
 
@@ -103,8 +104,25 @@ def c_transform(potential: Numbers, cost: Numbers) -> np.ndarray:
     phi, matrix = _checks.array("potential", potential, 1), _checks.array("cost", cost, 2)
     if len(phi) != len(matrix):
         _checks.fail("potential", f"shape ({len(matrix)},), an entry for each row of cost", f"shape {phi.shape}")
-    least: np.ndarray = (matrix - phi[:, None]).min(0)
-    return least
+    return best_prices(phi, matrix)
+
+
+def wasserstein(x: Numbers, y: Numbers, p: float = 1) -> float:
+    """W_p of the clouds ``x`` (n, d) and ``y`` (m, d), each point of equal mass, in their unit; p >= 1, finite.
+
+    The distance, not its p-th power, by the network simplex over Euclidean distances. Raises ``ValueError`` for clouds
+    of different dimensions, numbers that are not finite, and p below 1 (Villani, 2009,
+    doi:10.1007/978-3-540-71050-9, chapter 6).
+    """
+    if not 1 <= p < math.inf:
+        _checks.fail("p", "a finite number of at least 1", p)
+    x, y = _checks.array("x", x, 2), _checks.array("y", y, 2)
+    if x.shape[1] != y.shape[1]:
+        _checks.fail("y", f"shape (m, {x.shape[1]}) like x", f"shape {y.shape}")
+    distances = cdist(x, y)
+    reach = distances.max() or 1.0  # its p-th power may overflow
+    a, b = np.full(len(x), 1 / len(x)), np.full(len(y), 1 / len(y))
+    return float(reach * solve_transport(a, b, (distances / reach) ** p, method="simplex").cost ** (1 / p))
 
 
 def wasserstein_1d(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from gankit.data import grid, ring
-from gankit.metrics import mode_coverage
+from gankit.metrics import mode_coverage, modes_held
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 MIXTURES = {"ring": (ring(), 0.01, 8), "grid": (grid(), 0.05, 25)}
@@ -94,3 +94,26 @@ def test_errors_name_the_argument(change, message):
 def test_even_counts_have_no_divergence_and_never_a_negative_one(modes):
     centers = torch.stack([torch.arange(modes), torch.zeros(modes)], 1)
     assert 0 <= mode_coverage(centers, centers, 0.1).reverse_kl < 1e-12
+
+
+def test_a_mode_is_held_by_more_than_its_least_share():
+    samples = torch.cat([SQUARE[0].expand(97, 2), SQUARE[1].expand(2, 2) + 0.3, SQUARE[2].expand(1, 2)])
+    assert modes_held(samples, SQUARE) == 1  # two of a hundred are not more than a share of .02
+    assert modes_held(samples, SQUARE, 0.015) == 2 and modes_held(samples, SQUARE, 0) == 3
+    assert modes_held(samples.double(), SQUARE, 0) == 3
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_truth_holds_every_mode(name):
+    mixture, _, modes = MIXTURES[name]
+    assert modes_held(mixture.sample((2500,)), centers_of(mixture)) == modes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [((torch.rand(5, 3), SQUARE), "samples"), ((torch.rand(5, 2), SQUARE[0]), "centers"),
+     ((torch.rand(5, 2), SQUARE, 1.0), "least"), ((torch.full((5, 2), torch.nan), SQUARE), "samples")],
+)  # fmt: skip
+def test_modes_held_names_what_is_wrong(arguments, named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        modes_held(*arguments)

@@ -14,7 +14,7 @@ from scipy.stats import entropy, ortho_group, wasserstein_distance
 
 from gankit import transport
 from gankit.linear_programs import cheapest, farkas_certificate, generated_flow, margin_matrix, northwest_corner
-from gankit.transport import Transport, c_transform, gaussian_w2, sinkhorn, solve_transport, wasserstein_1d
+from gankit.transport import Transport, c_transform, gaussian_w2, sinkhorn, solve_transport, wasserstein, wasserstein_1d
 
 METHODS = ("lp", "simplex")
 PRECISE = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
@@ -222,6 +222,42 @@ def test_wasserstein_1d_agrees_with_scipy_pot_and_the_program(first, second, p):
     assert found**p == pytest.approx(wasserstein_1d(y, x, p, x_weights=b, y_weights=a) ** p, rel=1e-10, abs=1e-10)
     if p == 1:
         assert found == pytest.approx(wasserstein_distance(x, y, a, b), abs=1e-10)
+
+
+@given(st.integers(1, 8), st.integers(1, 3), st.sampled_from([1.0, 1.5, 2.0]), st.integers(0, 99))
+@settings(deadline=None)
+def test_the_distance_of_clouds_of_one_size_is_the_best_matching(n, d, p, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(n, d)), rng.normal(size=(n, d))
+    cost = np.linalg.norm(x[:, None] - y, axis=2) ** p
+    best = cost[linear_sum_assignment(cost)].mean() ** (1 / p)
+    assert wasserstein(x, y, p) == pytest.approx(best, rel=1e-9)
+    assert wasserstein(torch.tensor(1e9 * x), torch.tensor(1e9 * y), p) == pytest.approx(1e9 * best, rel=1e-9)
+
+
+def test_the_distance_of_clouds_of_two_sizes_agrees_with_the_line():
+    x, y = np.random.default_rng(3).normal(size=7), np.random.default_rng(4).normal(size=5)
+    for p in (1, 2, 3):
+        assert wasserstein(x[:, None], y[:, None], p) == pytest.approx(wasserstein_1d(x, y, p), rel=1e-9)
+    assert wasserstein(x[:, None], x[:, None]) == 0
+    assert wasserstein([[0.0, 0.0]], [[3e150, 4e150]], 3) == pytest.approx(5e150)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "p", "named"),
+    [(np.ones(3), np.ones((3, 1)), 1, "x"), (np.ones((3, 2)), np.ones((3, 1)), 1, "y"),
+     (np.ones((3, 2)), np.full((3, 2), np.nan), 1, "y"), (np.ones((3, 2)), np.ones((3, 2)), 0.5, "p")],
+)  # fmt: skip
+def test_the_distance_of_clouds_names_what_is_wrong(x, y, p, named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        wasserstein(x, y, p)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (63, 3), (64, 5), (65, 2), (200, 7)])
+def test_prices_do_not_depend_on_the_blocks_of_rows(shape):
+    rng = np.random.default_rng(0)
+    cost, phi = rng.normal(size=shape), rng.normal(size=shape[0])
+    assert np.array_equal(c_transform(phi, cost), (cost - phi[:, None]).min(0))
 
 
 @given(first=weighted_points(), shift=st.floats(-50, 50), scale=st.floats(-5, 5), p=st.sampled_from([1, 2, 7]))

@@ -59,10 +59,15 @@ def rewrite(text: str, where: str = "?") -> str:
         return _directive(name, title, [f":label: {label}", *options], body)
 
     result = _BLOCK.sub(box, _EQUATION.sub(r"$$ (\1)", text))
-    result = _LAB.sub(lambda match: _directive("raw", " html", [], f'<div class="{match[1]}-lab"></div>'), result)
+    result = _LAB.sub(lambda match: _directive("raw", " html", [], _place(match[1])), result)
     if left := _LEFT_OVER.search(result):
         raise ExtensionError(f"{where}: unpaired marker {left[0]}")
     return result
+
+
+def _place(lab: str) -> str:
+    """Room for a lab, and its script from book/_static: only the pages with a lab load one."""
+    return f'<div class="{lab}-lab"></div>\n<script defer src="../../_static/{lab}-lab.js"></script>'
 
 
 def _directive(name: str, argument: str, options: list[str], body: str) -> str:

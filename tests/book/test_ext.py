@@ -112,8 +112,11 @@ def test_the_cache_moves_when_the_package_changes(tmp_path, monkeypatch):
     assert names[0] == names[2] != names[1]
 
 
-def test_a_lab_gets_its_place():
-    assert '<div class="transport-lab"></div>' in rewrite("Try it.\n\n<!-- lab: transport -->\n\nOn.")
+def test_a_lab_gets_its_place_and_its_script():
+    page = rewrite("Try it.\n\n<!-- lab: transport -->\n\nOn.")
+    assert '<div class="transport-lab"></div>' in page
+    assert '<script defer src="../../_static/transport-lab.js"></script>' in page
+    assert "lab.js" not in rewrite("No lab here.")
 
 
 def test_a_docstring_may_write_absolute_values():
