@@ -1,16 +1,19 @@
 """Alternating gradient training, written so that it reads as the algorithm in the paper."""
 
+import copy
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from . import _checks
 from .losses import AdversarialLoss
@@ -113,6 +116,25 @@ def ema(average: nn.Module, network: nn.Module, decay: float) -> None:
         mean.lerp_(parameter, 1 - decay)
     for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(buffer)
+
+
+def averaged(
+    game: Iterable[Step], generator: nn.Module, optimizers: Sequence[Optimizer], rounds: int, decay: float = 0.99
+) -> Iterator[tuple[Step, nn.Module]]:
+    """The first ``rounds`` of a game, each with the running average of ``generator``, in evaluation mode.
+
+    The optimizers' rates fall linearly to zero over the second half. Both calm the last rounds, where single iterates
+    circle around what they approach. The average is one module, updated in place; it begins with short memory
+    (Yazici et al., 2019, arXiv:1806.04498).
+    """
+    _checks.positive_integer("rounds", rounds)
+    mean = copy.deepcopy(generator).eval()
+    fading = [LambdaLR(optimizer, lambda t: min(1.0, 2 * (1 - t / rounds))) for optimizer in optimizers]
+    for k, step in enumerate(islice(game, rounds), start=1):
+        ema(mean, generator, min(decay, k / (k + 5)))
+        for schedule in fading:
+            schedule.step()
+        yield step, mean
 
 
 class Stateful(Protocol):

@@ -2,14 +2,25 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import sqrtm
 from scipy.stats import entropy
 
 from gankit.data import grid, ring
-from gankit.metrics import mode_coverage, modes_held
+from gankit.metrics import (
+    Gaussian,
+    fid,
+    frechet_distance,
+    kernel_distance,
+    mode_coverage,
+    modes_held,
+    precision_recall,
+)
+from gankit.transport import gaussian_w2
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 MIXTURES = {"ring": (ring(), 0.01, 8), "grid": (grid(), 0.05, 25)}
@@ -117,3 +128,138 @@ def test_the_truth_holds_every_mode(name):
 def test_modes_held_names_what_is_wrong(arguments, named):
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         modes_held(*arguments)
+
+
+def law(d, rank, seed):
+    """A Gaussian whose covariance has the given rank."""
+    generator = torch.Generator().manual_seed(seed)
+    factor = torch.randn(d, rank, generator=generator, dtype=torch.float64)
+    return Gaussian(torch.randn(d, generator=generator, dtype=torch.float64), factor @ factor.T)
+
+
+@pytest.mark.parametrize("sizes", [[50], [1, 49], [10, 1, 1, 38], [25, 25]])
+@pytest.mark.parametrize("mean", [0.0, 1e6])
+def test_a_fit_does_not_depend_on_the_batches(sizes, mean):
+    rows = mean + torch.randn(50, 4, dtype=torch.float64)
+    found = Gaussian.fit(iter(rows.split(sizes)))
+    torch.testing.assert_close(found.mean, rows.mean(0))
+    torch.testing.assert_close(
+        found.covariance, torch.from_numpy(np.cov(rows.numpy(), rowvar=False)), rtol=1e-6, atol=0
+    )
+
+
+def test_a_fit_of_float32_keeps_the_covariance_at_a_large_mean():
+    rows = 1000 + torch.randn(100_000, 1)
+    assert Gaussian.fit(rows.split(1000)).covariance.item() == pytest.approx(1, abs=0.02)
+    assert Gaussian.fit(rows).covariance.dtype == torch.float64
+
+
+@given(st.integers(1, 6), st.integers(0, 99))
+def test_the_distance_is_scipys_root_and_the_other_formula(d, seed):
+    p, q = law(d, d + 2, seed), law(d, d + 2, seed + 100)
+    root = sqrtm(p.covariance.numpy() @ q.covariance.numpy()).real
+    by_root = (p.mean - q.mean).square().sum() + (p.covariance + q.covariance).trace() - 2 * np.trace(root)
+    found = frechet_distance(p, q).item()
+    assert found == pytest.approx(by_root.item(), rel=1e-6)
+    assert found == pytest.approx(gaussian_w2(p.mean, p.covariance, q.mean, q.covariance) ** 2, rel=1e-9)
+    assert found == pytest.approx(frechet_distance(q, p).item(), rel=1e-12)
+
+
+def test_published_cases():
+    zeros, ones = torch.zeros(2048, dtype=torch.float64), torch.ones(2048, dtype=torch.float64)
+    eye = torch.eye(2048, dtype=torch.float64)
+    assert frechet_distance(Gaussian(zeros, eye), Gaussian(ones, eye)).item() == pytest.approx(2048, rel=1e-12)
+    p = Gaussian(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+    q = Gaussian(torch.tensor([1.0, 2.0]).double(), torch.tensor([[2.0, 1.0], [1.0, 3.0]]).double())
+    assert frechet_distance(p, q).item() == pytest.approx(12 - 2 * math.sqrt(5 + 2 * math.sqrt(5)), rel=1e-14)
+
+
+@pytest.mark.parametrize(("d", "rank"), [(5, 1), (40, 7), (64, 63), (3, 0)])
+def test_laws_without_full_rank_are_no_trouble(d, rank):
+    p, q = law(d, rank, 0), law(d, rank, 1)
+    same = frechet_distance(p, Gaussian(p.mean.clone(), p.covariance.clone()))
+    assert 0 <= same <= 1e-10
+    apart = frechet_distance(p, q)
+    assert apart >= 0 and apart.dtype == torch.float64
+    assert apart.item() == pytest.approx(gaussian_w2(p.mean, p.covariance, q.mean, q.covariance) ** 2, rel=1e-8)
+
+
+def test_fewer_samples_than_features_and_a_collapsed_model():
+    real, one = Gaussian.fit(torch.randn(20, 64)), Gaussian.fit(torch.ones(20, 64))
+    assert frechet_distance(real, real) <= 1e-10
+    expected = (real.mean - 1).square().sum() + real.covariance.trace()
+    torch.testing.assert_close(frechet_distance(real, one), expected)
+
+
+def test_the_bias_falls_as_one_over_n():
+    averages = []
+    for n in (200, 800):
+        draws = [
+            frechet_distance(Gaussian.fit(torch.randn(n, 16)), Gaussian.fit(torch.randn(n, 16))) for _ in range(20)
+        ]
+        averages.append(sum(draws).item() / 20)
+    assert averages[0] / averages[1] == pytest.approx(4, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "named"),
+    [(law(2, 2, 0), law(3, 3, 0), "q"),
+     (law(2, 2, 0), Gaussian(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "q"),
+     (Gaussian(torch.zeros(2), -torch.eye(2)), law(2, 2, 0), "p"),
+     (Gaussian(torch.zeros(2), torch.eye(3)), law(2, 2, 0), "p")],
+)  # fmt: skip
+def test_the_distance_names_what_is_wrong(p, q, named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        frechet_distance(p, q)
+
+
+@pytest.mark.parametrize("rows", [torch.randn(1, 3), torch.randn(3), torch.full((3, 2), torch.nan)])
+def test_fits_name_what_is_wrong(rows):
+    with pytest.raises(ValueError, match=r"^features: expected"):
+        Gaussian.fit(rows)
+
+
+def test_fid_is_the_distance_of_features_over_batches():
+    real, fake = torch.randn(64, 1, 4, 4), 2 * torch.randn(48, 1, 4, 4)
+    features = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 5)).eval()
+    found = fid(real.split(10), fake.split(7), features)
+    expected = frechet_distance(Gaussian.fit(features(real)), Gaussian.fit(features(fake)))
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+    with pytest.raises(ValueError, match=r"^features: expected a network in evaluation mode"):
+        fid([real], [fake], features.train())
+
+
+def test_the_kernel_distance_by_two_loops():
+    x, y = torch.randn(6, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64) + 1
+    within = [sum((a @ b / 3 + 1) ** 3 for i, a in enumerate(z) for j, b in enumerate(z) if i != j) for z in (x, y)]
+    across = sum((a @ b / 3 + 1) ** 3 for a in x for b in y)
+    by_hand = within[0] / 30 + within[1] / 20 - 2 * across / 30
+    torch.testing.assert_close(kernel_distance(x, y), by_hand)
+
+
+def test_the_kernel_distance_is_unbiased():
+    draws = torch.stack([kernel_distance(torch.randn(20, 4), torch.randn(20, 4)) for _ in range(400)])
+    assert draws.mean().abs() <= 4 * draws.std() / 20
+    assert draws.min() < 0
+
+
+def test_precision_and_recall_of_known_cases():
+    real = torch.rand(400, 2)
+    assert precision_recall(real, real) == (1, 1)
+    assert precision_recall(real, real + 100) == (0, 0)
+    half = real[real[:, 0] < 0.5]
+    precision, recall = precision_recall(real, half)
+    assert precision == 1 and recall == pytest.approx(0.5, abs=0.1)
+    wide = 2 * torch.rand(1600, 2)
+    precision, recall = precision_recall(real, wide)
+    assert precision == pytest.approx(0.25, abs=0.07) and recall >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [((torch.rand(9, 2), torch.rand(9, 3)), "fake"), ((torch.rand(9), torch.rand(9, 3)), "real"),
+     ((torch.rand(9, 2), torch.rand(3, 2), 3), "k"), ((torch.rand(9, 2), torch.rand(9, 2), 0), "k")],
+)  # fmt: skip
+def test_precision_names_what_is_wrong(arguments, named):
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        precision_recall(*arguments)

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from gankit.networks import dcgan_critic, dcgan_generator, mlp
+from gankit.networks import (
+    ConditionalGenerator,
+    JointCritic,
+    ProjectionCritic,
+    UNet,
+    dcgan_critic,
+    dcgan_generator,
+    mlp,
+    paired,
+    patch_critic,
+)
 
 SIZES, CHANNELS = (8, 16, 32, 64), (1, 2, 3, 4)
 sizes = pytest.mark.parametrize("size", SIZES)
@@ -195,3 +205,105 @@ def test_sizes_are_powers_of_two(size):
 def test_counts_are_positive_whole_numbers(build, argument):
     with pytest.raises(ValueError, match=rf"^{argument}: expected a whole number of at least 1, got"):
         build()
+
+
+def test_a_code_becomes_constant_planes_and_an_image_more_channels():
+    images, code, other = torch.randn(3, 2, 4, 5), torch.randn(3, 6), torch.randn(3, 1, 4, 5)
+    pair = paired(images, code)
+    assert pair.shape == (3, 8, 4, 5) and torch.equal(pair[:, :2], images)
+    assert torch.equal(pair[:, 2:].amax((2, 3)), code) and torch.equal(pair[:, 2:].amin((2, 3)), code)
+    assert torch.equal(paired(images, other)[:, 2:], other)
+
+
+@pytest.mark.parametrize(
+    ("images", "condition", "named"),
+    [((3, 4), (3, 2), "images"), ((3, 1, 4, 4), (2, 2), "condition"), ((3, 1, 4, 4), (3, 1, 4, 5), "condition"),
+     ((3, 1, 4, 4), (3,), "condition")],
+)  # fmt: skip
+def test_pairs_that_do_not_fit_are_named(images, condition, named):
+    with pytest.raises(ValueError, match=rf"^{named}: expected shape"):
+        paired(torch.zeros(images), torch.zeros(condition))
+
+
+def test_a_conditional_generator_hands_its_condition_on():
+    codes = ConditionalGenerator(dcgan_generator(7, 1, 8, 2), 3)
+    inputs = torch.randn(4, 7)
+    assert torch.equal(codes(inputs)[:, 1:], inputs[:, 4:, None, None].expand(4, 3, 8, 8))
+    images = ConditionalGenerator(UNet(2, 1, 8, 2), 1)
+    inputs = torch.randn(4, 2, 8, 8)
+    assert torch.equal(images(inputs)[:, 1:], inputs[:, 1:])
+
+
+def test_the_projection_picks_a_labels_own_column():
+    critic = ProjectionCritic(nn.Flatten(), 16, 3)
+    x, labels = torch.randn(5, 1, 4, 4), torch.tensor([0, 2, 1, 1, 0])
+    scores = critic(paired(x, torch.nn.functional.one_hot(labels, 3).float()))
+    for k, (image, label) in enumerate(zip(x.flatten(1), labels, strict=True)):
+        by_hand = (critic.score.weight[0] + critic.embed.weight[:, label]) @ image + critic.score.bias[0]
+        torch.testing.assert_close(scores[k, 0], by_hand)
+    spread = critic(paired(x, torch.eye(3)[labels])) - critic(paired(x, torch.zeros(5, 3)))
+    assert spread.abs().min() > 0  # the label has a say
+
+
+def test_a_joint_critic_hears_both_of_its_arguments():
+    critic = JointCritic(nn.Flatten(), 16, 3)
+    x, z = torch.randn(5, 1, 4, 4, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    scores = critic(x, z)
+    assert scores.shape == (5, 1)
+    slopes = torch.autograd.grad(scores.sum(), [x, z, *critic.parameters()])
+    assert all(slope.abs().max() > 0 for slope in slopes[:2])
+
+
+@sizes
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_a_u_net_keeps_the_size(size, channels):
+    network = UNet(channels, 5 - channels, size, width=2)
+    images = network(10 * torch.randn(2, channels, size, size))
+    assert images.shape == (2, 5 - channels, size, size) and images.abs().max() <= 1
+    images.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    single = network.eval()(torch.ones(1, channels, size, size))
+    torch.testing.assert_close(network(torch.ones(3, channels, size, size))[:1], single, rtol=1e-4, atol=1e-6)
+
+
+def test_a_u_net_remembers_what_its_bottom_cannot_hold():
+    network = UNet(1, 1, 16, width=4).eval()
+    x = torch.randn(1, 1, 16, 16)
+    whole = network(x)
+    network.up[0].register_forward_hook(lambda _, __, output: torch.zeros_like(output))  # nothing comes from the bottom
+    assert (network(x) - network(x.flip(3))).abs().max() > 0
+    assert (network(x) - whole).abs().max() > 0
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (16, 32), (64, 64), (28, 28)])
+def test_patches_see_eighteen_pixels(height, width):
+    critic = patch_critic(2, 4).eval()
+    x = torch.randn(1, 2, height, width, requires_grad=True)
+    scores = critic(x)
+    assert scores.shape == (1, 1, height // 4, width // 4)
+    (slope,) = torch.autograd.grad(scores[0, 0, height // 8, width // 8], x)
+    seen = slope.abs().sum((0, 1)) > 0
+    assert seen.any(1).sum() <= 18 and seen.any(0).sum() <= 18
+    if min(height, width) == 64:
+        assert seen.any(1).sum() == 18 and seen.any(0).sum() == 18
+
+
+@pytest.mark.parametrize("outputs", [1, 7])
+def test_an_encoder_is_a_critic_with_more_outputs(outputs):
+    assert dcgan_critic(1, 16, 2, outputs=outputs)(torch.randn(3, 1, 16, 16)).shape == (3, outputs)
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [(lambda: UNet(1, 1, 12), "size"), (lambda: UNet(0, 1, 8), "inputs"), (lambda: patch_critic(1, 0), "width"),
+     (lambda: dcgan_critic(1, 8, outputs=0), "outputs"), (lambda: ConditionalGenerator(nn.Flatten(), 0), "codes"),
+     (lambda: ProjectionCritic(nn.Flatten(), 0, 2), "width"), (lambda: JointCritic(nn.Flatten(), 2, 0), "latent")],
+)  # fmt: skip
+def test_builders_name_what_is_wrong(build, named):
+    with pytest.raises(ValueError, match=rf"^{named}: expected"):
+        build()
+
+
+@pytest.mark.parametrize("network", [UNet(1, 1, 32, 2), patch_critic(1, 2)])
+def test_normalization_of_the_newer_networks_keeps_its_small_eps(network):
+    assert {layer.eps for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)} == {1e-5}

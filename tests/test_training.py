@@ -13,7 +13,16 @@ from torch import nn
 from gankit.data import stream
 from gankit.losses import MINIMAX, NON_SATURATING, WASSERSTEIN
 from gankit.networks import dcgan_generator, mlp
-from gankit.training import Step, adversarial_training, descend, ema, frozen, load_checkpoint, save_checkpoint
+from gankit.training import (
+    Step,
+    adversarial_training,
+    averaged,
+    descend,
+    ema,
+    frozen,
+    load_checkpoint,
+    save_checkpoint,
+)
 
 
 def state(module):
@@ -519,3 +528,35 @@ def test_the_generator_finds_the_mean_of_a_gaussian():
         biases = [generator.bias.item() for _ in islice(steps, 400)]
         found.append(sum(biases[250:]) / 150)
     assert all(abs(mean - 3) < 0.15 for mean in found), found
+
+
+def test_the_average_follows_and_the_rates_fade():
+    network, rounds = torch.nn.Linear(1, 1, bias=False), 20
+    optimizer = torch.optim.SGD(network.parameters(), 0.5)
+    values, rates, steps = [], [], (Step(k + 1, 0.0, 0.0) for k in range(100))
+
+    def game():
+        for step in steps:
+            network.weight.data.fill_(float(step.index))
+            values.append(float(step.index))
+            optimizer.step()
+            yield step
+
+    begin = network.weight.item()
+    for step, mean in averaged(game(), network, [optimizer], rounds, decay=0.9):
+        rates.append(optimizer.param_groups[0]["lr"])
+        assert step.index == len(rates) and mean is not network and not mean.training and network.training
+    expected = begin
+    for k, value in enumerate(values, start=1):
+        decay = min(0.9, k / (k + 5))
+        expected = decay * expected + (1 - decay) * value
+    assert mean.weight.item() == pytest.approx(expected, rel=1e-6)
+    assert len(values) == len(rates) == rounds
+    assert rates[:10] == [0.5] * 10 and rates[-1] == 0
+    assert rates[10:] == pytest.approx([0.5 * 2 * (1 - t / rounds) for t in range(11, 21)])
+
+
+def test_the_average_needs_rounds():
+    network = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match=r"^rounds: expected"):
+        next(averaged([], network, [], 0))
