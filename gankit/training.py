@@ -76,7 +76,7 @@ def adversarial_training(
     ends, if shapes of real and fake differ, or if a loss is not finite (Goodfellow et al., 2014, arXiv:1406.2661).
     """
     _checks.positive_integer("critic_steps", critic_steps)
-    index, batches = 0, _without_end(data)
+    index, batches = 0, endless(data)
     while True:
         for _ in range(critic_steps):
             real = next(batches)
@@ -95,7 +95,8 @@ def adversarial_training(
         yield Step(index, critic_value, generator_value)
 
 
-def _without_end(data: Iterable[Tensor]) -> Iterator[Tensor]:
+def endless(data: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The batches of ``data``; raises ``ValueError`` if they end, and for numbers that are not finite."""
     count = 0
     for batch in data:
         count += 1
