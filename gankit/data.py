@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from . import _checks
 
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "usps": "USPS", "svhn": "SVHN", "cifar10": "CIFAR10"}
 
 
@@ -94,6 +96,37 @@ def load_images(
         parts = [_torchvision(name, half == "train", folder, download) for half in halves]
         images, labels = (torch.cat(column) for column in zip(*parts, strict=True))
     return LabeledImages(images if size is None else _pad(images, size), labels)
+
+
+def glyphs(size: int = 16, characters: str = LETTERS) -> LabeledImages:
+    """``characters`` in each of the text fonts that come with Matplotlib, white on black; labels count characters.
+
+    Each glyph fills (1, size, size) but for a pixel on each side. There is no randomness. Raises ``ValueError`` for a
+    size below 8 and for no characters.
+    """
+    from matplotlib import get_data_path
+    from PIL import Image, ImageDraw, ImageFont
+
+    if _checks.positive_integer("size", size) < 8:
+        _checks.fail("size", "at least 8 pixels", size)
+    if not characters:
+        _checks.fail("characters", "at least one character", repr(characters))
+    images, labels = [], []
+    for path in sorted((Path(get_data_path()) / "fonts" / "ttf").glob("[DS]*.ttf")):
+        if path.stem.startswith(("DejaVuSansDisplay", "DejaVuSerifDisplay", "STIXNon", "STIXSiz")):
+            continue  # symbols
+        font = ImageFont.truetype(path, 8 * size)
+        for label, character in enumerate(characters):
+            canvas = Image.new("L", (16 * size, 16 * size))
+            ImageDraw.Draw(canvas).text((4 * size, 4 * size), character, 255, font)
+            shape = canvas.crop(canvas.getbbox())
+            side = max(shape.size)
+            square = Image.new("L", (side, side))
+            square.paste(shape, ((side - shape.width) // 2, (side - shape.height) // 2))
+            small = square.resize((size - 2, size - 2), Image.Resampling.BOX)
+            images.append(F.pad(torch.from_numpy(np.array(small))[None], (1, 1, 1, 1)))
+            labels.append(label)
+    return LabeledImages(torch.stack(images) / 127.5 - 1, torch.tensor(labels))
 
 
 def _digits(split: str) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from scipy import stats
 from scipy.special import logsumexp
 from sklearn.datasets import load_digits
 
-from gankit.data import grid, load_images, mixture, ring, stream
+from gankit.data import LETTERS, glyphs, grid, load_images, mixture, ring, stream
 
 # --- mixtures -----------------------------------------------------------------------------------------------------
 
@@ -397,3 +397,30 @@ def test_the_real_mnist(mnist_root):
     unit = (train.images.double() + 1) / 2
     assert unit.mean().item() == pytest.approx(0.1307, abs=5e-5)
     assert unit.std().item() == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_glyphs_are_every_character_in_every_font():
+    found = glyphs(16)
+    fonts = len(found.images) // len(LETTERS)
+    assert fonts >= 10 and len(found.images) == fonts * len(LETTERS)
+    assert found.images.shape[1:] == (1, 16, 16) and found.images.dtype == torch.float32
+    assert torch.equal(found.labels, torch.arange(len(LETTERS)).repeat(fonts))
+    assert found.images.min() == -1 and found.images.max() == 1
+    rim = torch.ones(16, 16, dtype=torch.bool)
+    rim[1:-1, 1:-1] = False
+    assert (found.images[:, 0, rim] == -1).all()
+    assert (found.images.amax((1, 2, 3)) > 0).all()  # nothing is blank
+    assert torch.equal(glyphs(16).images, found.images)
+
+
+def test_glyphs_fill_their_square_and_differ_between_fonts():
+    bars = glyphs(24, "H").images
+    inked = bars[:, 0] > -1
+    assert (torch.maximum(inked.any(2).sum(1), inked.any(1).sum(1)) >= 20).all()
+    assert len({tuple(image.flatten().tolist()) for image in bars}) == len(bars)
+
+
+@pytest.mark.parametrize(("options", "named"), [({"size": 7}, "size"), ({"characters": ""}, "characters")])
+def test_glyphs_name_what_is_wrong(options, named):
+    with pytest.raises(ValueError, match=rf"^{named}: expected"):
+        glyphs(**options)
