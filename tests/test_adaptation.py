@@ -1,5 +1,6 @@
 """Gradient reversal by its algebra, the signs of the three players, and distances of domains that are known."""
 
+import itertools
 import math
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_bad_strength_is_named(strength):
 def test_the_ramp_goes_from_nothing_to_all_and_has_no_memory():
     assert ramp(0) == 0 and ramp(1) > 0.999 and ramp(0.5) == ramp(0.5)
     values = [ramp(k / 20) for k in range(21)]
-    assert all(a < b for a, b in zip(values, values[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(values))
     assert ramp(0.3, 7.0) == pytest.approx(2 / (1 + math.exp(-2.1)) - 1)
     for bad in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=r"^progress: expected"):
