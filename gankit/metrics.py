@@ -123,6 +123,11 @@ def _root(argument: str, gaussian: Gaussian) -> Tensor:
     rounding = 8 * d * torch.finfo(gaussian.covariance.dtype).eps * matrix.abs().max().item()
     if (matrix - matrix.T).abs().max() > rounding:
         _checks.fail(argument, "a symmetric covariance", "entries that differ from their mirror images")
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
+    pivots = factor.diagonal()
+    if not failed and pivots.min() > 1e-3 * pivots.max():  # far from singular: the fast root has all its digits
+        return factor
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     if values[0] < -rounding:
         _checks.fail(argument, "a positive semidefinite covariance", f"an eigenvalue of {values[0].item():.3g}")

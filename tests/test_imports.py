@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "translation": {"losses", "training"},
     "adaptation": {"training"},
     "metrics": set(),
+    "inception": set(),
     "flows": {"networks"},
     "vae": set(),
     "diffusion": set(),

@@ -184,6 +184,18 @@ def test_laws_without_full_rank_are_no_trouble(d, rank):
     assert apart.item() == pytest.approx(gaussian_w2(p.mean, p.covariance, q.mean, q.covariance) ** 2, rel=1e-8)
 
 
+@pytest.mark.parametrize("condition", [1e2, 1e5, 1e7, 1e13])
+def test_the_fast_and_the_careful_root_agree(condition):
+    turn, _ = torch.linalg.qr(torch.randn(12, 12, dtype=torch.float64))
+    values = torch.logspace(0, -math.log10(condition), 12, dtype=torch.float64)
+    p, q = Gaussian(torch.zeros(12).double(), turn * values @ turn.T), law(12, 12, 3)
+    p = Gaussian(p.mean, (p.covariance + p.covariance.T) / 2)
+    other = gaussian_w2(p.mean, p.covariance, q.mean, q.covariance) ** 2
+    assert frechet_distance(p, q).item() == pytest.approx(other, rel=1e-7)
+    four = Gaussian(p.mean, 4 * p.covariance)
+    assert frechet_distance(p, four).item() == pytest.approx(p.covariance.trace().item(), rel=1e-12)
+
+
 def test_fewer_samples_than_features_and_a_collapsed_model():
     real, one = Gaussian.fit(torch.randn(20, 64)), Gaussian.fit(torch.ones(20, 64))
     assert frechet_distance(real, real) <= 1e-10
