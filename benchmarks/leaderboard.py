@@ -6,7 +6,7 @@ deviation 0.2 on what critics see, a running average of the generator. Nothing i
 Fréchet distance of 1,797 samples in the 32 features of a digit classifier, which is the same for all; it is not the
 published FID. Critic steps for each step of the generator are given, and so is the time of one core.
 
-    python benchmarks/leaderboard.py --seeds 10    # about ten minutes on one core
+    python benchmarks/leaderboard.py --seeds 10    # a quarter of an hour on one core
 """
 
 import argparse
