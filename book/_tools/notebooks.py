@@ -270,6 +270,11 @@ def theorems_are_claimed(notebook: Notebook) -> Iterator[Problem]:
             yield index, f'has the {kind} {label} and no claim("{label}", ...) or unchecked("{label}", ...) anywhere'
 
 
+def says_it_in_a_box(notebook: Notebook) -> Iterator[Problem]:
+    if not any(kind in LABELED - {"exercise", "solution"} for _, kind, _ in blocks(notebook)):
+        yield None, "has no definition, theorem or other box that readers can link to"
+
+
 def claims_are_unique(notebook: Notebook) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, cell in code_cells(notebook):
@@ -351,6 +356,7 @@ RULES: tuple[Rule, ...] = (
     plain_markdown,
     display_formulas,
     paired_markers,
+    says_it_in_a_box,
     theorems_are_claimed,
     claims_are_unique,
     exercises_have_solutions,

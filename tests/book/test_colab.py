@@ -38,10 +38,11 @@ class Colab:
     def run(self, folder: Path, cells: list[nbformat.NotebookNode]) -> nbformat.NotebookNode:
         """Execute the cells in the folder, with the install line pointed at the repository."""
         url = notebooks.install_cell().split("git+")[1].rstrip('"')
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.from_dict(cell) for cell in cells])
-        for index, cell in enumerate(notebook.cells):
+        copies = [nbformat.from_dict(cell) for cell in cells]
+        for index, cell in enumerate(copies):  # before there is a notebook, which wants no id twice
             cell.id = f"cell-{index:02d}"
             cell.source = cell.source.replace(f"git+{url}", f"git+file://{self.repository}")
+        notebook = nbformat.v4.new_notebook(cells=copies)
         # Constraints keep pip from replacing what is linked, that is, from writing into this environment.
         environment = {"JUPYTER_PATH": str(self.kernels), "PIP_CONSTRAINT": str(ROOT / "constraints.txt")}
         with pytest.MonkeyPatch.context() as patch:
