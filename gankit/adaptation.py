@@ -63,6 +63,7 @@ def dann_loss(
     return F.cross_entropy(classifier(common[: len(x)]), labels), domains
 
 
+@torch.enable_grad()  # the features are often computed without gradients, and the perceptron needs its own
 def proxy_a_distance(
     source: Tensor, target: Tensor, *, hidden: int = 64, steps: int = 300, rate: float = 1e-2
 ) -> float:

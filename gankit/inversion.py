@@ -43,6 +43,7 @@ def bigan_training(
         yield Step(index, critic_value, pair_value)
 
 
+@torch.enable_grad()  # for callers who evaluate without gradients
 def invert(generator: nn.Module, x: Tensor, start: Tensor, *, steps: int = 200, rate: float = 0.1) -> Tensor:
     """argmin_z |G(z) - x|^2 for each row of ``x`` (N, ...), by Adam from ``start`` (N, k): codes (N, k).
 

@@ -90,6 +90,8 @@ def test_domains_that_are_alike_or_apart():
     source = torch.randn(600, 3)
     assert abs(proxy_a_distance(source, torch.randn(600, 3))) < 0.3
     assert proxy_a_distance(source, torch.randn(400, 3) + 6) > 1.95
+    with torch.no_grad():  # as callers evaluate
+        assert proxy_a_distance(source, torch.randn(400, 3) + 6) > 1.95
     assert proxy_a_distance(1e-4 * source, 1e-4 * (torch.randn(400, 3) + 6)) > 1.95  # in any unit
 
 

@@ -111,10 +111,12 @@ def test_what_is_wrong_is_named(changed, message):
         list(itertools.islice(game, 3))
 
 
-def test_inversion_of_a_linear_generator_is_least_squares():
+@pytest.mark.parametrize("gradients", [True, False], ids=["with gradients", "while evaluating"])
+def test_inversion_of_a_linear_generator_is_least_squares(gradients):
     torch.manual_seed(1)
     generator, x = nn.Linear(3, 8), torch.randn(5, 8)
-    found = invert(generator, x, torch.zeros(5, 3), steps=2000, rate=0.05)
+    with torch.set_grad_enabled(gradients):
+        found = invert(generator, x, torch.zeros(5, 3), steps=2000, rate=0.05)
     exact = torch.linalg.lstsq(generator.weight.detach(), (x - generator.bias.detach()).T).solution.T
     torch.testing.assert_close(found, exact, atol=1e-3, rtol=1e-3)
     assert generator.weight.grad is None and generator.weight.requires_grad

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.stats import entropy
+from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
-from gankit.data import grid, ring
+from gankit.data import grid, load_images, ring
 from gankit.metrics import (
     Gaussian,
     fid,
@@ -239,6 +242,49 @@ def test_fid_is_the_distance_of_features_over_batches():
     assert found == pytest.approx(expected.item(), rel=1e-6)
     with pytest.raises(ValueError, match=r"^features: expected a network in evaluation mode"):
         fid([real], [fake], features.train())
+
+
+class Features(nn.Module):
+    """Sixteen numbers of an 8 x 8 image by a fixed network; ``num_features`` is for torchmetrics."""
+
+    num_features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.register_buffer("weights", torch.randn(64, 16, generator=generator, dtype=torch.float64) / 8)
+
+    def forward(self, images):
+        return (images.double().flatten(1) @ self.weights).relu()
+
+
+@pytest.fixture(scope="module")
+def two_sets():
+    """Real digits, and the same with noise, in batches of which the last is smaller."""
+    digits = load_images("digits").images.double()
+    noisy = digits + 0.3 * torch.randn(digits.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    return digits.split(400), noisy.split(300)
+
+
+def judged(metric, two_sets):
+    for real, batches in zip((True, False), two_sets, strict=True):
+        for batch in batches:
+            metric.update(batch, real=real)
+    return metric.compute()
+
+
+def test_fid_is_that_of_torchmetrics_on_the_same_features(two_sets):
+    theirs = judged(FrechetInceptionDistance(feature=Features()).set_dtype(torch.float64), two_sets)
+    assert fid(*two_sets, Features().eval()) == pytest.approx(theirs.item(), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_the_kernel_distance_is_that_of_torchmetrics_on_one_subset_of_all(two_sets):
+    digits, noisy = (torch.cat(batches) for batches in two_sets)
+    metric = KernelInceptionDistance(feature=Features(), subsets=1, subset_size=len(digits)).set_dtype(torch.float64)
+    theirs, _ = judged(metric, two_sets)
+    features = Features()
+    assert kernel_distance(features(digits), features(noisy)).item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
 def test_the_kernel_distance_by_two_loops():
