@@ -130,12 +130,33 @@ def averaged(
     """
     _checks.positive_integer("rounds", rounds)
     mean = copy.deepcopy(generator).eval()
-    fading = [LambdaLR(optimizer, lambda t: min(1.0, 2 * (1 - t / rounds))) for optimizer in optimizers]
+    fading = [_fading(optimizer, rounds) for optimizer in optimizers]
     for k, step in enumerate(islice(game, rounds), start=1):
         ema(mean, generator, min(decay, k / (k + 5)))
         for schedule in fading:
             schedule.step()
         yield step, mean
+
+
+def minimize(
+    loss: Callable[[Tensor], Tensor], optimizer: Optimizer, data: Iterable[Tensor], rounds: int
+) -> Iterator[tuple[int, float]]:
+    """Descend ``loss(batch)`` on ``rounds`` batches, yielding the round's number, from 1, and its loss.
+
+    For models with a single objective. The rate falls linearly to zero over the second half. Raises ``ValueError`` if
+    ``data`` ends before, and for a loss that is no finite scalar.
+    """
+    _checks.positive_integer("rounds", rounds)
+    schedule = _fading(optimizer, rounds)
+    for index, batch in enumerate(islice(endless(data), rounds), start=1):
+        value = descend(loss(batch), optimizer)
+        schedule.step()
+        yield index, value
+
+
+def _fading(optimizer: Optimizer, rounds: int) -> LambdaLR:
+    """The full rate for half of the rounds, then less and less, to zero."""
+    return LambdaLR(optimizer, lambda t: min(1.0, 2 * (1 - t / rounds)))
 
 
 class Stateful(Protocol):

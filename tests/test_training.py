@@ -21,6 +21,7 @@ from gankit.training import (
     ema,
     frozen,
     load_checkpoint,
+    minimize,
     save_checkpoint,
 )
 
@@ -560,3 +561,27 @@ def test_the_average_needs_rounds():
     network = torch.nn.Linear(1, 1)
     with pytest.raises(ValueError, match=r"^rounds: expected"):
         next(averaged([], network, [], 0))
+
+
+def test_a_single_objective_is_descended_at_rates_that_fall_to_zero():
+    weight = torch.zeros(1, requires_grad=True)
+    optimizer, expected, rates = torch.optim.SGD([weight], 0.25), 0.0, []
+    targets = torch.linspace(1, 2, 20)
+    game = minimize(lambda x: (weight - x).square().sum(), optimizer, iter(targets[:, None]), 20)
+    for index, loss in game:
+        x, rate = targets[index - 1].item(), 0.25 * min(1.0, 2 * (1 - (index - 1) / 20))
+        assert loss == pytest.approx((expected - x) ** 2, rel=1e-5)
+        expected -= rate * 2 * (expected - x)
+        assert weight.item() == pytest.approx(expected, rel=1e-5)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert len(rates) == 20 and rates[-1] == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "rounds", "named"),
+    [([torch.ones(1)] * 3, 4, "data"), ([], 0, "rounds"), ([torch.full((1,), math.nan)], 1, "data")],
+)
+def test_a_single_objective_names_what_is_wrong(data, rounds, named):
+    weight = torch.zeros(1, requires_grad=True)
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        list(minimize(lambda x: (weight - x).square().sum(), torch.optim.SGD([weight], 0.1), data, rounds))
