@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from . import _checks
 from .losses import AdversarialLoss
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def averaged(
 
 
 def minimize(
-    loss: Callable[[Tensor], Tensor], optimizer: Optimizer, data: Iterable[Tensor], rounds: int
+    loss: Callable[[Batch], Tensor], optimizer: Optimizer, data: Iterable[Batch], rounds: int
 ) -> Iterator[tuple[int, float]]:
     """Descend ``loss(batch)`` on ``rounds`` batches, yielding the round's number, from 1, and its loss.
 
@@ -147,11 +149,13 @@ def minimize(
     ``data`` ends before, and for a loss that is no finite scalar.
     """
     _checks.positive_integer("rounds", rounds)
-    schedule = _fading(optimizer, rounds)
-    for index, batch in enumerate(islice(endless(data), rounds), start=1):
+    schedule, index = _fading(optimizer, rounds), 0
+    for index, batch in enumerate(islice(data, rounds), start=1):
         value = descend(loss(batch), optimizer)
         schedule.step()
         yield index, value
+    if index < rounds:
+        _checks.fail("data", f"{rounds} batches", f"an end after {index}")
 
 
 def _fading(optimizer: Optimizer, rounds: int) -> LambdaLR:

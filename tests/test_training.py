@@ -579,7 +579,7 @@ def test_a_single_objective_is_descended_at_rates_that_fall_to_zero():
 
 @pytest.mark.parametrize(
     ("data", "rounds", "named"),
-    [([torch.ones(1)] * 3, 4, "data"), ([], 0, "rounds"), ([torch.full((1,), math.nan)], 1, "data")],
+    [([torch.ones(1)] * 3, 4, "data"), ([], 0, "rounds"), ([torch.full((1,), math.nan)], 1, "loss")],
 )
 def test_a_single_objective_names_what_is_wrong(data, rounds, named):
     weight = torch.zeros(1, requires_grad=True)
