@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "inception": set(),
     "flows": {"networks"},
     "vae": set(),
+    "discrete": set(),
     "diffusion": set(),
     "data": set(),
 }
