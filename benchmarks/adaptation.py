@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("source", nargs="?", default="mnist", choices=list(SHARE))
     parser.add_argument("target", nargs="?", default="usps", choices=list(SHARE))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=1000)
     options = parser.parse_args()
     try:
         everything, judged = images(options.source, "train"), images(options.target, "test")
