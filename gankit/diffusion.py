@@ -199,7 +199,7 @@ def exact_denoiser(weights: Tensor, means: Tensor, covariances: Tensor, schedule
 
 
 class NoisePredictor(nn.Module):
-    """A perceptron with residual blocks that finds the noise in x_t (N, *shape), given times (N,) and labels (N,).
+    """A perceptron with residual blocks that finds the noise in x_t ``(N, *shape)``, given times (N,) and labels (N,).
 
     Time, as sines and cosines of it, and label scale and shift each block's features. Label ``labels`` is the one that
     says nothing; it stands in where none is given. The answer is k(t) x plus what the blocks say, since for Gaussian

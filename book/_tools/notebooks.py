@@ -44,6 +44,7 @@ SINGLE = {"label", "lab"}  # markers without an end
 KINDS = LABELED | {"proof"}  # gankit_prose makes the boxes of these; a proof has no label, but may be "folded"
 COMMENT = re.compile(r"<!--\s*(?P<text>.*?)\s*-->", re.S)
 OPENS = re.compile(r"(?P<kind>[a-z]+)(?:: (?P<label>\S+))?$")
+LEAD = re.compile(r"\s*(?:<details>\s*<summary>.*?</summary>\s*)?\*{1,2}(\w+)(?: \([^\n]*?\))?\.\*")
 KEBAB = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*$")
 MYST = re.compile(r"^ {0,3}(?:`{3,}|~{3,}|:{3,})\s*\{[^}\n]+\}|\{[a-z][\w:+.-]*\}`[^`]+`|^\([\w-]+\)=\s*$", re.M)
 MATH_ENVIRONMENT = re.compile(r"\\begin\{(align|equation|gather|eqnarray|multline)\*?\}")
@@ -263,6 +264,18 @@ def label_problems(kind: str, label: str | None) -> Iterator[str]:
         yield f"has the label {label!r}; labels are in kebab-case"
 
 
+def boxes_say_their_kind(notebook: Notebook) -> Iterator[Problem]:
+    for index, cell in text_cells(notebook):
+        text = without_fences(cell.source)
+        for comment in COMMENT.finditer(text):
+            opened = OPENS.match(comment["text"])
+            if opened and opened["kind"] in KINDS - {"solution"}:
+                lead = LEAD.match(text, comment.end())
+                if lead is None or lead[1].lower() != opened["kind"]:
+                    kind = opened["kind"].capitalize()
+                    yield index, f"has a box that does not begin with **{kind} (Title).**, or *Proof.*"
+
+
 def theorems_are_claimed(notebook: Notebook) -> Iterator[Problem]:
     claims = {first_text(call) for _, cell in code_cells(notebook) for call in calls(cell, "claim", "unchecked")}
     for index, kind, label in blocks(notebook):
@@ -356,6 +369,7 @@ RULES: tuple[Rule, ...] = (
     plain_markdown,
     display_formulas,
     paired_markers,
+    boxes_say_their_kind,
     says_it_in_a_box,
     theorems_are_claimed,
     claims_are_unique,

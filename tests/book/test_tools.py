@@ -118,6 +118,10 @@ BAD = {
     "bad label": (partial(edited, 3, "sum-rule", "Sum_Rule"), "labels are in kebab-case"),
     "no claim": (partial(edited, 4, "sum-rule", "other-rule"), "has the theorem sum-rule and no claim"),
     "no box": (partial(edited, 3, THEOREM, "All is said."), "has no definition, theorem or other box"),
+    "a number in the title": (
+        partial(edited, 3, "**Theorem (", "**Theorem 1 ("),
+        "does not begin with **Theorem (Title).**",
+    ),
     "claim twice": (partial(code, 'claim("sum-rule", True)'), "claims sum-rule a second time"),
     "bad claim": (partial(code, 'claim("Sum rule", True)'), "labels are in kebab-case"),
     "two exercises": (
