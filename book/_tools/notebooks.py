@@ -48,6 +48,7 @@ LEAD = re.compile(r"\s*(?:<details>\s*<summary>.*?</summary>\s*)?\*{1,2}(\w+)(?:
 KEBAB = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*$")
 MYST = re.compile(r"^ {0,3}(?:`{3,}|~{3,}|:{3,})\s*\{[^}\n]+\}|\{[a-z][\w:+.-]*\}`[^`]+`|^\([\w-]+\)=\s*$", re.M)
 MATH_ENVIRONMENT = re.compile(r"\\begin\{(align|equation|gather|eqnarray|multline)\*?\}")
+TABLE_HEADING = re.compile(r"^(\|.*\|) *\n\|[ :|-]*-[ :|-]*\|", re.M)
 FORMULA = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$", re.S)  # counts as one word
 SECTIONS = ("you will be able to", "exercises", "summary", "further reading")
 
@@ -361,6 +362,13 @@ def figures_have_words(notebook: Notebook) -> Iterator[Problem]:
             yield index, "has a picture without a text alternative"
 
 
+def columns_have_headings(notebook: Notebook) -> Iterator[Problem]:
+    for index, cell in text_cells(notebook):
+        for heading in TABLE_HEADING.findall(without_fences(cell.source)):
+            if not all(column.strip() for column in heading.strip()[1:-1].split("|")):
+                yield index, f"has a table with a column without a heading: {heading.strip()!r}"
+
+
 RULES: tuple[Rule, ...] = (
     order_of_sections,
     begins_with_install_and_start,
@@ -376,6 +384,7 @@ RULES: tuple[Rule, ...] = (
     exercises_have_solutions,
     citations_are_links,
     figures_have_words,
+    columns_have_headings,
     known_tags,
     compared_cells_have_output,
 )

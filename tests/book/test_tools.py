@@ -117,6 +117,10 @@ BAD = {
     "no label": (partial(markdown, "<!-- lemma -->\nA.\n<!-- end lemma -->"), "has a lemma without a label"),
     "bad label": (partial(edited, 3, "sum-rule", "Sum_Rule"), "labels are in kebab-case"),
     "no claim": (partial(edited, 4, "sum-rule", "other-rule"), "has the theorem sum-rule and no claim"),
+    "no heading": (
+        partial(markdown, "| | KL |\n| --- | --- |\n| GAN | 1 |"),
+        "has a table with a column without a heading",
+    ),
     "no box": (partial(edited, 3, THEOREM, "All is said."), "has no definition, theorem or other box"),
     "a number in the title": (
         partial(edited, 3, "**Theorem (", "**Theorem 1 ("),
