@@ -1,6 +1,7 @@
 """Input checks that the modules share: ``ValueError`` with the argument, what was expected and what came."""
 
 import math
+from numbers import Integral
 from typing import Any, NoReturn
 
 import numpy as np
@@ -68,9 +69,9 @@ def positive(argument: str, value: float) -> float:
 
 def positive_integer(argument: str, value: object) -> int:
     """A whole number of at least one."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         fail(argument, "a whole number of at least 1", repr(value))
-    return value
+    return int(value)
 
 
 def array(argument: str, value: Any, axes: int) -> np.ndarray:

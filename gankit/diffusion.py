@@ -151,19 +151,22 @@ def variational_bound(
 
     -KL(p(x_T | x_0) || N(0, I)) - sum_{t > 1} KL(p(x_{t-1} | x_t, x_0) || q(x_{t-1} | x_t)) + log q(x_0 | x_1), where q
     has the means of ``reverse_step`` and the ``variances`` (T,), by default beta: for them the gap closes as T grows.
-    The answer (N,) in float64 takes T calls of the denoiser (Ho et al., 2020, arXiv:2006.11239, equation 5).
+    The answer (N,) in float64 takes T calls of the denoiser. Raises ``ValueError`` for variances of another shape or
+    not above 0, and if the denoiser's answer has another shape (Ho et al., 2020, arXiv:2006.11239, equation 5).
     """
     spread = schedule.beta if variances is None else _checks.tensor("variances", variances).double()
     _checks.same_shape("beta", schedule.beta, "variances", spread)
-    bar, size = schedule.alpha_bar.tolist(), x[0].numel()
-    energy = _checks.tensor("x", x).double().flatten(1).square().sum(1)
+    if (spread <= 0).any():
+        _checks.fail("variances", "numbers above 0", f"a smallest one of {spread.min().item():.3g}")
+    rows = _checks.tensor("x", x).double().reshape(len(x), -1)
+    bar, size, energy = schedule.alpha_bar.tolist(), rows.shape[1], rows.square().sum(1)
     bound: Tensor = -0.5 * (bar[-1] * energy - size * (bar[-1] + math.log1p(-bar[-1])))
     for t, own in enumerate(spread.tolist(), start=1):
         noise, times = torch.randn_like(x), torch.full((len(x),), t, device=x.device)
         found = denoiser(schedule.diffuse(x, times, noise), times)
         _checks.same_shape("x", x, "denoiser(x, t)", found)
         # The guess of x_0 errs by the noise's error times sqrt(1 - abar) / sqrt(abar).
-        missed = (found - noise).double().flatten(1).square().sum(1) * (1 / bar[t] - 1)
+        missed = (found - noise).double().reshape(len(x), -1).square().sum(1) * (1 / bar[t] - 1)
         weight, _, true = schedule.posterior(t, t - 1)
         rest = true / own - 1 - math.log(true / own) if t > 1 else math.log(2 * math.pi * own)
         bound -= 0.5 * (size * rest + weight**2 * missed / own)

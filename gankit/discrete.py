@@ -189,7 +189,7 @@ class WordPrior(nn.Module):
 
     def log_prob(self, c: Tensor) -> Tensor:
         """log p(c) in nats, (N,). Raises ``ValueError`` for indices that are none of 0..K-1, or another shape."""
-        _numbers_codes(c, len(self.codebook))
+        _numbers_codes(c, len(self.codebook), "c")
         if c.ndim != 2 or c.shape[1] != self.places:
             _checks.fail("c", f"shape (N, {self.places})", f"shape {tuple(c.shape)}")
         terms = [-F.cross_entropy(self.next_word(c, i), c[:, i], reduction="none") for i in range(self.places)]
@@ -211,9 +211,9 @@ def _fits(z: Tensor, codebook: Tensor) -> None:
         _checks.fail("z", f"shape (..., {codebook.shape[1]}) with at least two axes", f"shape {tuple(z.shape)}")
 
 
-def _numbers_codes(indices: Tensor, codes: int) -> None:
+def _numbers_codes(indices: Tensor, codes: int, argument: str = "indices") -> None:
     if indices.dtype != torch.int64 or indices.numel() == 0:
-        _checks.fail("indices", "int64 numbers, at least one", f"{indices.dtype}, shape {tuple(indices.shape)}")
+        _checks.fail(argument, "int64 numbers, at least one", f"{indices.dtype}, shape {tuple(indices.shape)}")
     least, most = int(indices.min()), int(indices.max())
     if least < 0 or most >= codes:
-        _checks.fail("indices", f"numbers from 0 to {codes - 1}", f"{least} to {most}")
+        _checks.fail(argument, f"numbers from 0 to {codes - 1}", f"{least} to {most}")

@@ -51,7 +51,8 @@ class FDivergence:
         """
         _checks.histogram("p", p), _checks.histogram("q", q)
         _checks.same_shape("p", p, "q", q)
-        return _integrand(self, p, q).sum(-1)
+        # In single precision p/q overflows, and looks like q = 0, where logits differ by 89.
+        return _integrand(self, p.double(), q.double()).sum(-1).to(p.dtype)
 
 
 def _integrand(divergence: FDivergence, p: Tensor, q: Tensor) -> Tensor:
@@ -179,8 +180,10 @@ def divergence_between_densities(divergence: FDivergence, p: Fn, q: Fn, lower: f
         x = torch.from_numpy(points[:, 0])
         density_p, density_q = _density("p", p, x), _density("q", q, x)
         values = _integrand(divergence, density_p, density_q)
+        if torch.isnan(values).any():
+            _checks.fail("divergence", "an f with a value at every ratio p/q", "NaN")
         infinite = infinite or bool(torch.isinf(values).any())
-        return torch.stack([values.nan_to_num(posinf=0.0), density_p, density_q], dim=1).numpy()
+        return torch.stack([torch.where(torch.isposinf(values), 0.0, values), density_p, density_q], dim=1).numpy()
 
     result = cubature(integrand, [lower], [upper], rule="gk21", rtol=1e-10, atol=1e-12)
     if result.status != "converged":

@@ -117,15 +117,16 @@ def margin_matrix(n: int, m: int) -> sparray:
 def farkas_certificate(matrix: sparray | np.ndarray, b: np.ndarray) -> np.ndarray | None:
     """A y (k,) with A^T y >= 0 > b.y and |y_i| <= 1, or None: then, and only then, an x >= 0 has A x = b.
 
-    ``matrix`` is A (k, l), ``b`` (k,). As b.y = x.A^T y would be >= 0, such a y proves that there is no x. Both are
-    decided to 1e-9 of the largest |b_i|. Raises ``ValueError`` for shapes that do not fit, ``ArithmeticError`` if
-    HiGHS fails (Farkas, 1902, doi:10.1515/crll.1902.124.1).
+    ``matrix`` is A (k, l), ``b`` (k,). As b.y = x.A^T y would be >= 0, such a y proves that there is no x. A^T y >= 0
+    is meant to 1e-10, b.y < 0 to 1e-9 of the largest |b_i|. Raises ``ValueError`` for shapes that do not fit,
+    ``ArithmeticError`` if HiGHS fails (Farkas, 1902, doi:10.1515/crll.1902.124.1).
     """
     b = _checks.array("b", b, 1)
     if matrix.shape[:1] != b.shape:
         _checks.fail("b", f"shape ({matrix.shape[0]},), an entry for each row of the matrix", f"shape {b.shape}")
-    scale = np.abs(b).max() or 1.0
-    result = linprog(b / scale, A_ub=-matrix.T, b_ub=np.zeros(matrix.shape[1]), bounds=(-1, 1), method="highs-ds")
+    scale, zeros = np.abs(b).max() or 1.0, np.zeros(matrix.shape[1])
+    precise = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
+    result = linprog(b / scale, A_ub=-matrix.T, b_ub=zeros, bounds=(-1, 1), method="highs-ds", options=precise)
     if result.status != 0:
         raise ArithmeticError(f"HiGHS did not solve the linear program: {result.message}")
     return np.asarray(result.x) if result.fun < -1e-9 else None

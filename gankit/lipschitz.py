@@ -12,16 +12,17 @@ from . import _checks
 
 Critic = Callable[[Tensor], Tensor]
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def gradient_norms(critic: Critic, points: Tensor) -> Tensor:
     """Norm of grad_x V(x) at each of the ``points`` (N, ...): shape (N,), differentiable by the critic's parameters.
 
     Raises ``ValueError`` if the critic does not answer with one score a point, or holds batch normalization in training
-    mode: then a score depends on the whole batch, and these would be no gradients of it.
+    mode or without running statistics: then a score depends on the whole batch, and these would be no gradients of it.
     """
-    norms: Tensor = _slopes(critic, points).flatten(1).norm(dim=1)
+    norms: Tensor = _slopes(critic, points).reshape(len(points), -1).norm(dim=1)
     return norms
 
 
@@ -63,7 +64,7 @@ def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
     No square root is taken, so that its gradient is finite where the critic is flat. Raises ``ValueError`` as
     ``gradient_norms`` does (Mescheder et al., 2018, arXiv:1801.04406).
     """
-    return _slopes(critic, real).flatten(1).square().sum(1).mean()
+    return _slopes(critic, real).square().sum() / len(real)
 
 
 def _mean_excess(critic: Critic, points: Tensor, target: float, one_sided: bool) -> Tensor:
@@ -73,11 +74,12 @@ def _mean_excess(critic: Critic, points: Tensor, target: float, one_sided: bool)
     return (excess.relu() if one_sided else excess).square().mean()
 
 
+@torch.enable_grad()  # for callers who evaluate without gradients
 def _slopes(critic: Critic, points: Tensor) -> Tensor:
     layers = critic.modules() if isinstance(critic, nn.Module) else ()
-    if any(isinstance(layer, _BatchNorm) and layer.training for layer in layers):
+    if any(isinstance(layer, _BatchNorm) and (layer.training or layer.running_mean is None) for layer in layers):
         _checks.fail("critic", "no batch normalization in training mode, which mixes the points", "a layer of it")
-    points = points.detach().requires_grad_()
+    points = _checks.tensor("points", points).detach().requires_grad_()
     scores = critic(points)
     if scores.numel() != len(points):
         _checks.fail("critic", f"one score for each of {len(points)} points", f"shape {tuple(scores.shape)}")
@@ -103,13 +105,17 @@ def normalize_weights_(critic: nn.Module, *, rows: bool = False) -> None:
     """W <- W / |W|_F in linear and convolutional layers, in place, after each step; ``rows`` scales each row to norm 1.
 
     The spectral norm is at most the Frobenius norm, so that a linear layer is 1-Lipschitz and usually far less; with
-    unit rows it may be up to the root of their number (Salimans and Kingma, 2016, arXiv:1602.07868).
+    unit rows it may be up to the root of their number. Raises ``ValueError`` for a layer that is parametrized, whose
+    weight is made anew from other numbers (Salimans and Kingma, 2016, arXiv:1602.07868).
     """
     for layer in critic.modules():
         if isinstance(layer, LAYERS):
-            matrix = layer.weight.flatten(1)
+            if is_parametrized(layer, "weight"):
+                _checks.fail("critic", "layers that are not parametrized", "a parametrized weight")
+            weight = layer.weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else layer.weight  # outputs first
+            matrix = weight.flatten(1)
             norms = matrix.norm(dim=1) if rows else matrix.norm().expand(len(matrix))
-            layer.weight.div_(norms.clamp(min=1e-12).view(-1, *[1] * (layer.weight.ndim - 1)))
+            weight.div_(norms.clamp(min=1e-12).view(-1, *[1] * (weight.ndim - 1)))
 
 
 def spectrally_normalized(network: nn.Module) -> nn.Module:
@@ -126,7 +132,5 @@ def spectrally_normalized(network: nn.Module) -> nn.Module:
     if any(is_parametrized(layer, "weight") for layer in layers):
         _checks.fail("network", "layers that are not parametrized yet", "a parametrized weight")
     for layer in layers:
-        spectral_norm(
-            layer, dim=1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) else 0
-        )
+        spectral_norm(layer, dim=1 if isinstance(layer, TRANSPOSED) else 0)
     return network

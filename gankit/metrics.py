@@ -61,7 +61,7 @@ def modes_held(samples: Tensor, centers: Tensor, least: float = 0.02) -> int:
         _checks.fail("samples", f"shape (n, {centers.shape[1]}) like centers", f"shape {tuple(samples.shape)}")
     if not 0 <= least < 1:
         _checks.fail("least", "a share from 0 to below 1", least)
-    nearest = torch.cdist(samples, centers.to(samples)).argmin(1)
+    nearest = torch.cdist(samples, centers.to(samples), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
     return int((torch.bincount(nearest, minlength=len(centers)) > least * len(samples)).sum())
 
 

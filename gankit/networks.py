@@ -158,8 +158,8 @@ class UNet(nn.Module):
             _checks.positive_integer(argument, value)
         maps = [width * 2**k for k in range(halvings)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for fan_in, fan_out in itertools.pairwise([inputs, *maps]):
-            norm = [nn.BatchNorm2d(fan_out)] if fan_in != inputs else []
+        for k, (fan_in, fan_out) in enumerate(itertools.pairwise([inputs, *maps])):
+            norm = [nn.BatchNorm2d(fan_out)] if k else []
             self.down.append(nn.Sequential(nn.Conv2d(fan_in, fan_out, 4, 2, 1), *norm, nn.LeakyReLU(0.2)))
         for k in reversed(range(halvings)):
             fan_in = maps[k] if k == halvings - 1 else 2 * maps[k]  # with the map on the way down

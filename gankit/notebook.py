@@ -153,14 +153,14 @@ def show_source(thing: Callable[..., object]) -> None:
 
 
 def _png(picture: Figure | Tensor) -> bytes:
-    """A figure, or an image of shape (H, W) or (3, H, W) in [-1, 1], as PNG bytes."""
+    """A figure, or an image of shape (H, W), (1, H, W) or (3, H, W) in [-1, 1], as PNG bytes."""
     buffer = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(buffer, format="png")
         plt.close(picture)
     else:
         pixels = ((picture.detach().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-        pixels = pixels.movedim(0, -1) if pixels.ndim == 3 else pixels
+        pixels = pixels.movedim(0, -1).squeeze(-1) if pixels.ndim == 3 else pixels
         plt.imsave(buffer, pixels.numpy(), format="png", cmap="gray", vmin=0, vmax=255)
     return buffer.getvalue()
 

@@ -58,7 +58,9 @@ def kantorovich_potential(points: Numbers, a: Numbers, b: Numbers) -> Potential:
         values = np.zeros(1)
     elif places.shape[1] == 1:
         order = np.argsort(places[:, 0])
-        values = _edge_potential(order[:-1], order[1:], np.diff(places[order, 0]), a - b)
+        gaps = np.diff(places[order, 0])
+        values = _edge_potential(order[:-1], order[1:], gaps, a - b)
+        values[order] = np.r_[0.0, np.cumsum(np.diff(values[order]).clip(-gaps, gaps))]  # feasible to rounding
     else:
         values = _space_potential(places, a - b)
     values = _centered(values, a, b)
@@ -86,7 +88,14 @@ def graph_potential(edges: Numbers, lengths: Numbers, a: Numbers, b: Numbers) ->
     pieces, _ = connected_components(coo_array((np.ones(len(tails)), (tails, heads)), shape=(count, count)))
     if pieces > 1:
         _checks.fail("edges", "a connected graph", f"{pieces} pieces")
-    return _centered(_edge_potential(tails, heads, lengths, a - b), a, b)
+    u, v, both = np.r_[tails, heads], np.r_[heads, tails], np.r_[lengths, lengths]
+    values = _edge_potential(tails, heads, lengths, a - b)
+    for _ in range(count):  # Bellman and Ford's shortest paths: feasible to rounding, not to the solver's tolerance
+        before = values.copy()
+        np.minimum.at(values, v, values[u] + both)
+        if (values == before).all():
+            break
+    return _centered(values, a, b)
 
 
 def _edge_potential(u: np.ndarray, v: np.ndarray, lengths: np.ndarray, supply: np.ndarray) -> np.ndarray:

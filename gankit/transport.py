@@ -56,6 +56,8 @@ def solve_transport(a: Numbers, b: Numbers, cost: Numbers, *, method: str = "lp"
         inside = np.ix_(rows, columns)
         plan, phi = np.zeros(cost.shape), np.full(len(a), -np.inf)
         plan[inside], phi[rows] = solve(a[rows], b[columns], cost[inside])
+    if not all(np.allclose(plan.sum(axis), margin, rtol=1e-9, atol=0) for axis, margin in ((1, a), (0, b))):
+        plan = _rounded(plan, a, b)  # solvers leave masses below their tolerances behind
     answer = _completed(a, b, cost, plan, phi)
     gap = answer.cost - (a @ answer.phi + b @ answer.psi)
     if not abs(gap) <= 1e-9 * a.sum() * (max(cost.max(), -cost.min()) or 1.0):
@@ -142,7 +144,8 @@ def wasserstein_1d(
     from_x, from_y = np.argsort(x), np.argsort(y)
     rows, columns, moved = northwest_corner(a[from_x], b[from_y])
     distances = np.abs(x[from_x][rows] - y[from_y][columns])
-    moved[moved < 4 * len(moved) * np.finfo(float).eps * moved.sum()] = 0  # rounding of sums, which a large p blows up
+    rounding = 4 * len(moved) * np.finfo(float).eps * moved.sum()  # of the sums; a large p would blow it up
+    moved[(moved < rounding) & (np.minimum(a[from_x][rows], b[from_y][columns]) >= rounding)] = 0
     reach = distances.max() or 1.0  # its p-th power may overflow
     return float(reach * (moved @ (distances / reach) ** p) ** (1 / p))
 

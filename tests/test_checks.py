@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -100,3 +101,7 @@ def test_positive_integers():
     for value in (0, -3, 2.0, True, "2", None):
         with pytest.raises(ValueError, match=says("n", "a whole number of at least 1", repr(value))):
             _checks.positive_integer("n", value)
+
+
+def test_whole_numbers_of_other_libraries_count():
+    assert type(_checks.positive_integer("n", np.int64(2))) is int

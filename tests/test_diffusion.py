@@ -337,3 +337,19 @@ def test_a_short_training_beats_the_best_linear_answer():
 def test_what_is_wrong_is_named(call, named):
     with pytest.raises(ValueError, match=named + r".*: expected"):
         call(NoiseSchedule.linear(25))
+
+
+def test_the_bound_takes_points_on_the_line_and_names_bad_variances():
+    schedule, x = NoiseSchedule.linear(30), torch.randn(4)
+
+    def still(x, t):
+        return torch.zeros_like(x)
+
+    torch.manual_seed(0)
+    flat = variational_bound(still, schedule, x)
+    torch.manual_seed(0)
+    assert flat == pytest.approx(variational_bound(still, schedule, x[:, None]))
+    with pytest.raises(ValueError, match="variances: expected numbers above 0"):
+        variational_bound(still, schedule, x, variances=0 * schedule.beta)
+    with pytest.raises(ValueError, match="x: expected a tensor with at least one element"):
+        variational_bound(still, schedule, x[:0])

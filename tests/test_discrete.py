@@ -268,7 +268,7 @@ def test_the_prior_learns_a_grammar():
      (lambda: VQAutoencoder(4, 2.0), "depth"),
      (lambda: WordPrior(torch.randn(4, 2), 0), "places"),
      (lambda: WordPrior(torch.randn(4, 2), 3).log_prob(torch.zeros(5, 2, dtype=torch.int64)), "c"),
-     (lambda: WordPrior(torch.randn(4, 2), 3).log_prob(torch.full((5, 3), 4)), "indices"),
+     (lambda: WordPrior(torch.randn(4, 2), 3).log_prob(torch.full((5, 3), 4)), "c"),
      (lambda: WordPrior(torch.randn(4, 2), 3).sample(0), "n")],
 )  # fmt: skip
 def test_what_is_wrong_is_named(call, named):

@@ -653,3 +653,18 @@ def test_bound_errors_name_the_argument():
         variational_bound(KL, torch.zeros(4, 1), torch.zeros(5))
     with pytest.raises(ValueError, match=r"^real_scores: expected finite numbers, got 1 NaN"):
         variational_bound(KL, torch.tensor([math.nan]), torch.zeros(5))
+
+
+def test_a_large_ratio_in_single_precision_is_no_zero():
+    p, logits = torch.tensor([0.5, 0.5]), torch.tensor([0.0, -89.0], requires_grad=True)
+    value = KL.between(p, logits.softmax(0))
+    value.backward()
+    assert value.dtype == torch.float32 and value.item() == pytest.approx(44.5 - math.log(2), rel=1e-5)
+    assert logits.grad == pytest.approx(torch.tensor([0.5, -0.5]), abs=1e-6)  # q - p
+
+
+def test_a_density_ratio_without_a_value_is_not_read_as_zero():
+    broken = dataclasses.replace(KL, f=lambda u: torch.where(u > 0.5, KL.f(u), math.nan))
+    p, q = Normal(0.0, 1.0), Normal(1.0, 1.0)
+    with pytest.raises(ValueError, match="divergence: expected"):
+        divergence_between_densities(broken, lambda x: p.log_prob(x).exp(), lambda x: q.log_prob(x).exp(), -9.0, 10.0)

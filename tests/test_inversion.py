@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from gankit.data import stream
+from gankit.divergences import GAN, KL, PEARSON
 from gankit.inversion import bigan_training, invert
-from gankit.losses import HINGE, MINIMAX, NON_SATURATING, WASSERSTEIN
+from gankit.losses import HINGE, LEAST_SQUARES, MINIMAX, NON_SATURATING, WASSERSTEIN, from_divergence
 from gankit.networks import JointCritic, mlp
 from gankit.training import descend
 
@@ -141,3 +142,25 @@ def test_inversion_improves_each_row_and_leaves_the_start_alone():
 def test_inversion_names_what_is_wrong(arguments, options, named):
     with pytest.raises(ValueError, match=rf"^{named}: expected"):
         invert(nn.Linear(3, 4), *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    "loss", [LEAST_SQUARES, from_divergence(KL), from_divergence(PEARSON)], ids=lambda loss: loss.name
+)
+def test_a_loss_that_is_not_symmetric_is_named(loss):
+    with pytest.raises(ValueError, match="loss: expected a critic's loss that is the same"):
+        next(trained(loss=loss)[0])
+
+
+@pytest.mark.parametrize("loss", [MINIMAX, HINGE, WASSERSTEIN, from_divergence(GAN)], ids=lambda loss: loss.name)
+def test_symmetric_losses_are_played(loss):
+    assert next(trained(loss=loss)[0]).index == 1
+
+
+def test_inverting_a_sample_of_the_generator_itself():
+    generator, z = nn.Linear(2, 3), torch.randn(5, 2)
+    image = generator(z)
+    assert invert(generator, image, torch.zeros(5, 2), steps=500) == pytest.approx(z, abs=1e-2)
+    leaf = image.detach().requires_grad_()
+    invert(generator, leaf, torch.zeros(5, 2), steps=1)
+    assert leaf.grad is None

@@ -237,3 +237,34 @@ def test_batch_normalization_at_rest_is_no_obstacle():
 def test_a_critic_gives_one_score_a_point(function):
     with pytest.raises(ValueError, match=r"^critic: expected one score for each of 4 points, got shape \(4, 3\)"):
         function(nn.Linear(2, 3), torch.randn(4, 2))
+
+
+def test_slopes_are_found_where_gradients_are_off():
+    critic = mlp(2, 8, 1)
+    points = torch.randn(5, 2)
+    with torch.no_grad():
+        bound = lipschitz_lower_bound(critic, points)
+    assert bound == pytest.approx(gradient_norms(critic, points).max().item())
+
+
+def test_points_on_the_line_need_no_second_axis():
+    points = torch.randn(7)
+    assert gradient_norms(lambda x: 3 * x, points) == pytest.approx(torch.full((7,), 3.0))
+    assert r1_penalty(lambda x: 3 * x, points).item() == pytest.approx(9.0)
+
+
+def test_batch_normalization_without_running_statistics_is_named():
+    critic = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 1)).eval()
+    with pytest.raises(ValueError, match="critic: expected no batch normalization"):
+        gradient_norms(critic, torch.randn(5, 2))
+
+
+def test_weights_that_are_made_anew_cannot_be_normalized():
+    with pytest.raises(ValueError, match="critic: expected layers that are not parametrized"):
+        normalize_weights_(nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))))
+
+
+def test_unit_rows_of_a_transposed_convolution_are_its_outputs():
+    layer = nn.ConvTranspose2d(3, 5, 4)
+    normalize_weights_(layer, rows=True)
+    assert layer.weight.detach().transpose(0, 1).flatten(1).norm(dim=1) == pytest.approx(torch.ones(5))

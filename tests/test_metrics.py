@@ -321,3 +321,9 @@ def test_precision_and_recall_of_known_cases():
 def test_precision_names_what_is_wrong(arguments, named):
     with pytest.raises(ValueError, match=f"^{named}: expected"):
         precision_recall(*arguments)
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0, 1000.0])
+def test_modes_are_held_wherever_the_origin_is(offset):
+    centers = torch.stack([offset + 0.02 * torch.arange(8.0), torch.full((8,), offset)], dim=1)
+    assert modes_held(centers.repeat(100, 1), centers, least=0.1) == 8

@@ -307,3 +307,9 @@ def test_builders_name_what_is_wrong(build, named):
 @pytest.mark.parametrize("network", [UNet(1, 1, 32, 2), patch_critic(1, 2)])
 def test_normalization_of_the_newer_networks_keeps_its_small_eps(network):
     assert {layer.eps for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)} == {1e-5}
+
+
+@pytest.mark.parametrize("inputs", [1, 32, 64])
+def test_the_unet_normalizes_every_map_on_the_way_down_but_the_first(inputs):
+    down = UNet(inputs, 3, 32, 32).down
+    assert [any(isinstance(layer, nn.BatchNorm2d) for layer in block) for block in down] == [False, True, True]

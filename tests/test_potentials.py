@@ -188,3 +188,12 @@ HALF = [0.5, 0.5]
 def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_slopes_on_the_line_keep_the_bound_between_points_of_uneven_gaps():
+    r = np.random.default_rng(0)
+    x = np.cumsum(10.0 ** r.uniform(-9, 3, 200))
+    a, b = r.dirichlet(np.ones(200)), r.dirichlet(np.ones(200))
+    found = kantorovich_potential(x, a, b)
+    assert (np.abs(np.diff(found.values)) <= np.diff(x) + 1e-12 * x[-1]).all()
+    assert found.cost == pytest.approx(wasserstein_distance(x, x, a, b), rel=1e-9)

@@ -456,3 +456,25 @@ def test_the_answer_is_frozen():
     with pytest.raises(AttributeError):
         solve_transport(HALF, HALF, SQUARE).cost = 0.0
     assert Transport.__dataclass_params__.frozen
+
+
+def test_a_small_mass_far_away_is_shipped():
+    x, a = np.r_[np.zeros(100), 1e7], np.r_[np.full(100, 0.01), 6e-14]
+    answers = [solve_transport(a, [a.sum()], x[:, None] ** 2, method=method) for method in ("lp", "simplex")]
+    for answer in answers:
+        assert answer.cost == pytest.approx(6.0, rel=1e-9)
+        assert answer.plan.sum(1) == pytest.approx(a, rel=1e-9)
+
+
+def test_on_the_line_too():
+    x, a = np.r_[np.zeros(1000), 1e6], np.r_[np.full(1000, 0.001), 8e-13]
+    assert wasserstein_1d(x, [0.0], 2, x_weights=a, y_weights=[a.sum()]) == pytest.approx(math.sqrt(0.8), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "b", "x"),
+    [([[1, 1], [1, 1 + 1e-8]], [1, 1 + 5e-9], [0.5, 0.5]), ([[1, -1], [1, -1 + 1e-8]], [0, 1], [1e8, 1e8])],
+)
+def test_farkas_refutes_no_system_with_a_solution(matrix, b, x):
+    assert np.array(matrix) @ x == pytest.approx(b, abs=1e-6)
+    assert farkas_certificate(np.array(matrix), np.array(b, dtype=float)) is None
