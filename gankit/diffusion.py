@@ -156,11 +156,9 @@ def variational_bound(
     """
     spread = schedule.beta if variances is None else _checks.tensor("variances", variances).double()
     _checks.same_shape("beta", schedule.beta, "variances", spread)
-    if (spread <= 0).any():
-        _checks.fail("variances", "numbers above 0", f"a smallest one of {spread.min().item():.3g}")
-    rows = _checks.tensor("x", x).double().reshape(len(x), -1)
-    bar, size, energy = schedule.alpha_bar.tolist(), rows.shape[1], rows.square().sum(1)
-    bound: Tensor = -0.5 * (bar[-1] * energy - size * (bar[-1] + math.log1p(-bar[-1])))
+    _checks.positive("variances", spread.min().item())
+    rows, bar = _checks.tensor("x", x).double().reshape(len(x), -1), schedule.alpha_bar.tolist()
+    bound: Tensor = -0.5 * (bar[-1] * rows.square().sum(1) - rows.shape[1] * (bar[-1] + math.log1p(-bar[-1])))
     for t, own in enumerate(spread.tolist(), start=1):
         noise, times = torch.randn_like(x), torch.full((len(x),), t, device=x.device)
         found = denoiser(schedule.diffuse(x, times, noise), times)
@@ -169,7 +167,7 @@ def variational_bound(
         missed = (found - noise).double().reshape(len(x), -1).square().sum(1) * (1 / bar[t] - 1)
         weight, _, true = schedule.posterior(t, t - 1)
         rest = true / own - 1 - math.log(true / own) if t > 1 else math.log(2 * math.pi * own)
-        bound -= 0.5 * (size * rest + weight**2 * missed / own)
+        bound -= 0.5 * (rows.shape[1] * rest + weight**2 * missed / own)
     return bound
 
 
