@@ -14,6 +14,7 @@ from scipy.sparse import csc_array, eye_array, kron, sparray, vstack
 from . import _checks
 
 TOLERANCE = 1e-10  # the smallest that HiGHS takes; costs and supplies are scaled to the order of 1 for it
+PRECISE = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
 
 
 def least_cost_flow(
@@ -27,8 +28,7 @@ def least_cost_flow(
     signs = np.repeat([1.0, -1.0], len(arcs))
     incidence = csc_array((signs, (np.r_[tails, heads], np.r_[arcs, arcs])), shape=(len(supply), len(arcs)))
     unit, span = np.abs(supply).mean() or 1.0, np.abs(lengths).max() or 1.0
-    precise = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
-    result = linprog(lengths / span, A_eq=incidence, b_eq=supply / unit, method="highs-ds", options=precise)
+    result = linprog(lengths / span, A_eq=incidence, b_eq=supply / unit, method="highs-ds", options=PRECISE)
     if result.status != 0:
         raise ArithmeticError(f"HiGHS did not solve the linear program: {result.message}")
     return unit * result.x.clip(0), span * result.eqlin.marginals  # HiGHS allows itself -1e-10
@@ -125,8 +125,7 @@ def farkas_certificate(matrix: sparray | np.ndarray, b: np.ndarray) -> np.ndarra
     if matrix.shape[:1] != b.shape:
         _checks.fail("b", f"shape ({matrix.shape[0]},), an entry for each row of the matrix", f"shape {b.shape}")
     scale, zeros = np.abs(b).max() or 1.0, np.zeros(matrix.shape[1])
-    precise = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
-    result = linprog(b / scale, A_ub=-matrix.T, b_ub=zeros, bounds=(-1, 1), method="highs-ds", options=precise)
+    result = linprog(b / scale, A_ub=-matrix.T, b_ub=zeros, bounds=(-1, 1), method="highs-ds", options=PRECISE)
     if result.status != 0:
         raise ArithmeticError(f"HiGHS did not solve the linear program: {result.message}")
     return np.asarray(result.x) if result.fun < -1e-9 else None

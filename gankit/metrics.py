@@ -37,7 +37,7 @@ def mode_coverage(samples: Tensor, centers: Tensor, std: float, threshold: float
     if _checks.tensor("samples", samples).shape[1:] != centers.shape[1:]:
         _checks.fail("samples", f"shape (n, {centers.shape[1]}) like centers", f"shape {tuple(samples.shape)}")
     radius = _checks.positive("std", std) * _checks.positive("threshold", threshold)
-    distance, nearest = torch.cdist(samples, centers.to(samples), compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    distance, nearest = _distances(samples, centers.to(samples)).min(1)
     counts = torch.bincount(nearest[distance <= radius], minlength=len(centers)).double()
     total = counts.sum().item()
     shares = counts / max(total, 1)
@@ -61,7 +61,7 @@ def modes_held(samples: Tensor, centers: Tensor, least: float = 0.02) -> int:
         _checks.fail("samples", f"shape (n, {centers.shape[1]}) like centers", f"shape {tuple(samples.shape)}")
     if not 0 <= least < 1:
         _checks.fail("least", "a share from 0 to below 1", least)
-    nearest = torch.cdist(samples, centers.to(samples), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
+    nearest = _distances(samples, centers.to(samples)).argmin(1)
     return int((torch.bincount(nearest, minlength=len(centers)) > least * len(samples)).sum())
 
 

@@ -88,11 +88,11 @@ def graph_potential(edges: Numbers, lengths: Numbers, a: Numbers, b: Numbers) ->
     pieces, _ = connected_components(coo_array((np.ones(len(tails)), (tails, heads)), shape=(count, count)))
     if pieces > 1:
         _checks.fail("edges", "a connected graph", f"{pieces} pieces")
-    u, v, both = np.r_[tails, heads], np.r_[heads, tails], np.r_[lengths, lengths]
     values = _edge_potential(tails, heads, lengths, a - b)
     for _ in range(count):  # Bellman and Ford's shortest paths: feasible to rounding, not to the solver's tolerance
         before = values.copy()
-        np.minimum.at(values, v, values[u] + both)
+        np.minimum.at(values, heads, values[tails] + lengths)
+        np.minimum.at(values, tails, values[heads] + lengths)
         if (values == before).all():
             break
     return _centered(values, a, b)

@@ -193,8 +193,7 @@ def load_checkpoint(path: str | Path, **parts: Stateful) -> int:
     """Restore what ``save_checkpoint`` wrote and return its step, or 0 where there is no file yet.
 
     A resumed run goes on exactly as the uninterrupted one would have, on the same machine, if it draws from torch's
-    global random state alone. Raises ``ValueError`` if the
-    file holds other parts than those asked for.
+    global random state alone. Raises ``ValueError`` if the file holds other parts than those asked for.
     """
     if not Path(path).exists():
         return 0

@@ -315,7 +315,7 @@ def test_animations_have_their_own_names_and_same_frames_the_same(displayed):
     assert len(names) == 3
 
 
-def test_animate_takes_figures_and_color_images(displayed):
+def test_animate_takes_figures_and_color_images_and_gray_ones(displayed):
     made = figure()
     (bundle,) = displayed(animate, [made], ["one"], alt="a line")
     assert decoded(script(bundle["text/html"])[0][0]).size[0] > 100
@@ -324,6 +324,9 @@ def test_animate_takes_figures_and_color_images(displayed):
     (bundle,) = displayed(animate, [color], ["one"], alt="a color")
     picture = decoded(script(bundle["text/html"])[0][0]).convert("RGB")
     assert picture.size == (6, 4) and picture.getpixel((0, 0)) == (0, 128, 255)
+    (bundle,) = displayed(animate, [torch.ones(1, 4, 6)], ["one"], alt="white")
+    picture = decoded(script(bundle["text/html"])[0][0]).convert("RGB")
+    assert picture.size == (6, 4) and picture.getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(("frames", "labels"), [(2, 1), (1, 2), (0, 0)])

@@ -466,7 +466,7 @@ def test_a_small_mass_far_away_is_shipped():
         assert answer.plan.sum(1) == pytest.approx(a, rel=1e-9)
 
 
-def test_on_the_line_too():
+def test_a_small_mass_far_away_is_shipped_on_the_line():
     x, a = np.r_[np.zeros(1000), 1e6], np.r_[np.full(1000, 0.001), 8e-13]
     assert wasserstein_1d(x, [0.0], 2, x_weights=a, y_weights=[a.sum()]) == pytest.approx(math.sqrt(0.8), rel=0.02)
 
